@@ -1,0 +1,127 @@
+//! Each entry state, on a real KVM: the guest runs from its first instruction to its `hlt`.
+
+#![allow(
+    unsafe_code,
+    reason = "kvm-ioctls cannot know what a memory slot points to, so it asks for a promise"
+)]
+
+use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
+use kvm_ioctls::{Cap, Kvm, VcpuExit};
+use strata_boot::elf::{self, ElfOptions};
+use strata_boot::flat::{self, FlatOptions};
+use strata_boot::{Entry, Paging};
+use strata_cpu::{Access, ApplyTo, Mapping, Mode, PageSize};
+use strata_memory::{Ram, RamSpec};
+
+/// mov al, 'k'; out 0x10, al; push ax; pop ax; hlt. The same bytes in 16, 32 and 64-bit code but for the size
+/// of what is pushed.
+const CODE: &[u8] = &[0xb0, b'k', 0xe6, 0x10, 0x50, 0x58, 0xf4];
+
+/// Enters a guest; what it wrote to port 0x10, in the end by `hlt`. `None` without KVM, after saying so.
+fn run(ram: &Ram, entry: &Entry) -> Option<Vec<u8>> {
+    let Ok(kvm) = Kvm::new() else {
+        eprintln!("not run: entering a guest: no usable /dev/kvm");
+        return None;
+    };
+    assert!(kvm.check_extension(Cap::UserMemory));
+    let vm = kvm.create_vm().unwrap();
+    for slot in ram.slots() {
+        let region = kvm_userspace_memory_region {
+            slot: slot.index,
+            guest_phys_addr: slot.start,
+            memory_size: slot.len,
+            userspace_addr: slot.host_addr,
+            flags: 0,
+        };
+        // SAFETY: the slot is a live mapping of `ram`, which outlives `vm`; slots do not overlap.
+        unsafe { vm.set_user_memory_region(region).unwrap() };
+    }
+    let mut vcpu = vm.create_vcpu(0).unwrap();
+    vcpu.set_cpuid2(&kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).unwrap()).unwrap();
+    let (mut regs, mut sregs) = (vcpu.get_regs().unwrap(), vcpu.get_sregs().unwrap());
+    entry.state.apply_to(&mut regs);
+    entry.state.apply_to(&mut sregs);
+    vcpu.set_sregs(&sregs).unwrap();
+    vcpu.set_regs(&regs).unwrap();
+
+    let mut output = Vec::new();
+    for _ in 0..100 {
+        match vcpu.run().unwrap() {
+            VcpuExit::IoOut(0x10, data) => output.extend_from_slice(data),
+            VcpuExit::Hlt => return Some(output),
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("no hlt")
+}
+
+fn ram() -> Ram {
+    RamSpec::new(4 << 20).build().unwrap()
+}
+
+#[test]
+fn flat_images_run_in_each_mode() {
+    for mode in Mode::ALL {
+        let ram = ram();
+        let entry = flat::load(ram.memory(), CODE, &FlatOptions::new(mode)).unwrap();
+        if let Some(output) = run(&ram, &entry) {
+            assert_eq!(output, b"k", "{mode}");
+        }
+    }
+}
+
+#[test]
+fn a_real_mode_image_beyond_64_kib_runs() {
+    let ram = ram();
+    let options = FlatOptions { load_at: Some(0x2_1234), ..FlatOptions::new(Mode::Real16) };
+    let entry = flat::load(ram.memory(), CODE, &options).unwrap();
+    if let Some(output) = run(&ram, &entry) {
+        assert_eq!(output, b"k");
+    }
+}
+
+#[test]
+fn page_tables_of_ones_own_lead_to_the_image() {
+    let ram = ram();
+    let page = PageSize::Size4K;
+    let map = vec![
+        Mapping { virt: 0xffff_8000_0000_0000, phys: 0x4000, len: 0x1000, page, access: Access::RX },
+        Mapping { virt: 0x8000, phys: 0x8000, len: 0x1000, page, access: Access::RW },
+    ];
+    let paging = Some(Paging { tables_at: 0x10_0000, map });
+    let options = FlatOptions { load_at: Some(0x4000), paging, ..FlatOptions::new(Mode::Long64) };
+    let entry = flat::load(ram.memory(), CODE, &options).unwrap();
+    assert_eq!(entry.state.regs.rip, 0xffff_8000_0000_0000);
+    if let Some(output) = run(&ram, &entry) {
+        assert_eq!(output, b"k");
+    }
+}
+
+/// An executable of one segment: header, one program header, [`CODE`].
+fn elf_file(entry: u64, virt: u64, phys: u64) -> Vec<u8> {
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+    // e_entry, e_phoff, e_shoff, then e_ehsize and e_phentsize, e_phnum
+    for word in [entry, 64, 0, 0x0038_0040_0000_0000, 0x0040_0001] {
+        file.extend(word.to_le_bytes());
+    }
+    let len = CODE.len() as u64;
+    // p_type and p_flags, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align
+    for word in [0x7_0000_0001, 120, virt, phys, len, len, 0x1000] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(CODE);
+    file
+}
+
+#[test]
+fn elf_images_run_low_and_high() {
+    let high = 0xffff_ffff_8020_0000;
+    for (entry, virt) in [(0x20_0000, 0x20_0000), (high, high), (0x20_0000, high)] {
+        let ram = ram();
+        let image = elf_file(entry, virt, 0x20_0000);
+        let entry = elf::load(ram.memory(), &image, &ElfOptions::default()).unwrap();
+        if let Some(output) = run(&ram, &entry) {
+            assert_eq!(output, b"k", "{virt:#x}");
+        }
+    }
+}
