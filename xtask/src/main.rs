@@ -1,2 +1,55 @@
-//! Tasks.
-fn main() {}
+//! Strata's own tasks, as `cargo xtask TASK`: assemble and run guests, test everything, check the house's rules.
+//!
+//! Read it from the command line inwards: [`cli`] says which tasks exist, [`run_guest`] and [`checks`] carry them
+//! out, [`guest`] knows a guest's header and how its run is compared with it, [`lint`] the house's rules.
+
+mod checks;
+mod cli;
+mod guest;
+mod host;
+mod lint;
+mod process;
+mod run_guest;
+mod tally;
+#[cfg(test)]
+mod testing;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+
+use cli::{Cli, Task};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
+    let done = match cli.task {
+        Task::RunGuest(options) => run_guest::run(&options),
+        Task::Test(options) => checks::test(&options),
+        Task::Ci(options) => checks::ci(&options),
+        Task::Lint => checks::lint(),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {}", process::chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints what is wrong with the command line and, where the task itself is wrong, which tasks there are.
+fn explain(error: &clap::Error) -> ExitCode {
+    // A closed standard output or error is no reason to say anything more.
+    let _ = error.print();
+    if matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument) {
+        eprint!("\n{}", Cli::command().render_help());
+    }
+    if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
+}

@@ -1,2 +1,55 @@
-//! The `strata` binary.
-fn main() {}
+//! `strata`: runs virtual machines on KVM, from the layers of the Strata crates.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod doctor;
+mod report;
+mod run;
+mod signals;
+mod terminal;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use cli::{Cli, Command};
+
+/// Something was wrong with what the user gave: options, configuration, image.
+const BAD_INPUT: u8 = 2;
+/// The host could not do it.
+const HOST_FAILED: u8 = 4;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output; a reader that has gone away is no reason to complain.
+            let _ = error.print();
+            let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if asked_for { ExitCode::SUCCESS } else { ExitCode::from(BAD_INPUT) };
+        }
+    };
+    let result = match &cli.command {
+        Command::Run(options) => run::run(options).map_err(|error| {
+            let code = if error.is_the_hosts() { HOST_FAILED } else { BAD_INPUT };
+            (code, in_one_line(&error))
+        }),
+        Command::Doctor(options) => doctor::doctor(options).map_err(|error| (BAD_INPUT, in_one_line(&error))),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err((code, message)) => {
+            eprintln!("strata: {message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// An error and its causes, outermost first.
+fn in_one_line(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}

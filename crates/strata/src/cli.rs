@@ -1,0 +1,211 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs virtual machines on KVM.
+#[derive(Debug, Parser)]
+#[command(name = "strata", version, about, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a guest until it ends
+    ///
+    /// The exit code says how it ended: 0 powered off, 10 halted, 12 reset, 14 triple fault, 16 debug event, 18 exit
+    /// budget, 20 time budget, 22 KVM internal error, 24 unknown exit, 26 a vCPU failed, 28 output closed, 130
+    /// interrupted; an odd code is the guest's own, by the debug-exit port. 2 means wrong input and 4 that the host
+    /// could not run it.
+    #[command(args_override_self = true)]
+    Run(Box<RunOptions>),
+
+    /// Show whether this host can run guests, and how well
+    ///
+    /// The exit code is 0 where guests can run and 1 where they cannot.
+    Doctor(DoctorOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorOptions {
+    /// Write everything as JSON, for programs to read
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Explain another host, from what `strata doctor --json` wrote there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) facts: Option<PathBuf>,
+}
+
+/// Every option that describes the machine is a key of the configuration file, under the name shown in brackets.
+#[derive(Debug, Args)]
+#[allow(
+    clippy::doc_markdown,
+    rustdoc::broken_intra_doc_links,
+    reason = "these are the texts of `--help`, printed as they are"
+)]
+pub(crate) struct RunOptions {
+    /// The image to run: flat, or an ELF64 executable [image]
+    pub(crate) image: Option<PathBuf>,
+
+    /// Read the machine from this TOML file; options given here override it
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Set any key of the configuration, as in `--set paging.tables_at=0x1000`
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<Setting>,
+
+    /// auto, flat or elf64 [format]
+    #[arg(long, help_heading = "Image")]
+    format: Option<String>,
+
+    /// Start a flat image in real16, protected32 or long64 [mode]
+    #[arg(long, help_heading = "Image")]
+    mode: Option<String>,
+
+    /// Put a flat image at this guest-physical address [load_at]
+    #[arg(long, value_name = "ADDRESS", help_heading = "Image")]
+    load_at: Option<String>,
+
+    /// Begin a flat image at this address [entry]
+    #[arg(long, value_name = "ADDRESS", help_heading = "Image")]
+    entry: Option<String>,
+
+    /// RAM, for example 64K, 256M or 2G [memory.size]
+    #[arg(short, long, value_name = "SIZE", help_heading = "Machine")]
+    memory: Option<String>,
+
+    /// Virtual processors, 1 to 255 [cpus]
+    #[arg(long, value_name = "N", help_heading = "Machine")]
+    cpus: Option<String>,
+
+    /// Interrupt controllers: none or kernel [irqchip]
+    #[arg(long, value_name = "WHO", help_heading = "Machine")]
+    irqchip: Option<String>,
+
+    /// The i8254 timer [pit]
+    #[arg(long, help_heading = "Machine")]
+    pit: bool,
+
+    /// Where COM1 leads: stdio or none [devices.serial]
+    #[arg(long, value_name = "WHERE", help_heading = "Machine")]
+    serial: Option<String>,
+
+    /// A debug-exit device at this port, as QEMU's isa-debug-exit [devices.debug_exit]
+    #[arg(long, value_name = "PORT", help_heading = "Machine")]
+    debug_exit: Option<String>,
+
+    /// The device node of KVM [kvm]
+    #[arg(long, value_name = "PATH", help_heading = "Machine")]
+    kvm: Option<String>,
+
+    /// Stop after this many exits [budget.exits]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    budget_exits: Option<String>,
+
+    /// Stop after this much time, for example 500ms or 5s [budget.wall]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    budget_wall: Option<String>,
+
+    /// Single-step this many instructions, then stop [debug.step]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    step: Option<String>,
+
+    /// Stop before the instruction at this linear address; up to four [debug.breakpoints]
+    #[arg(long = "break", value_name = "ADDRESS", help_heading = "Limits")]
+    breakpoints: Vec<String>,
+
+    /// Write a report of the run for programs to read, as JSON
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) report: Option<PathBuf>,
+
+    /// Include these bytes of guest memory in the report
+    #[arg(long, value_name = "ADDRESS,LENGTH", requires = "report", help_heading = "Output")]
+    pub(crate) dump: Vec<Dump>,
+
+    /// Print every KVM call and mapping on standard error, in strace's notation
+    #[arg(long, help_heading = "Output")]
+    pub(crate) show_ioctls: bool,
+
+    /// Do not say on standard error how the guest ended
+    #[arg(short, long, help_heading = "Output")]
+    pub(crate) quiet: bool,
+}
+
+impl RunOptions {
+    /// The options as settings of the configuration, later ones over earlier ones.
+    pub(crate) fn settings(&self) -> Vec<(String, String)> {
+        let mut settings: Vec<_> =
+            self.set.iter().map(|setting| (setting.key.clone(), setting.value.clone())).collect();
+        let named = [
+            ("format", &self.format),
+            ("mode", &self.mode),
+            ("load_at", &self.load_at),
+            ("entry", &self.entry),
+            ("memory.size", &self.memory),
+            ("cpus", &self.cpus),
+            ("irqchip", &self.irqchip),
+            ("devices.serial", &self.serial),
+            ("devices.debug_exit", &self.debug_exit),
+            ("kvm", &self.kvm),
+            ("budget.exits", &self.budget_exits),
+            ("budget.wall", &self.budget_wall),
+            ("debug.step", &self.step),
+        ];
+        for (key, value) in named {
+            if let Some(value) = value {
+                settings.push((key.to_owned(), value.clone()));
+            }
+        }
+        if self.pit {
+            settings.push(("pit".to_owned(), "true".to_owned()));
+        }
+        if !self.breakpoints.is_empty() {
+            settings.push(("debug.breakpoints".to_owned(), format!("[{}]", self.breakpoints.join(","))));
+        }
+        settings
+    }
+}
+
+/// `KEY=VALUE`.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting {
+    key: String,
+    value: String,
+}
+
+impl FromStr for Setting {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, as in memory.size=64K")?;
+        Ok(Self { key: key.trim().to_owned(), value: value.trim().to_owned() })
+    }
+}
+
+/// `ADDRESS,LENGTH`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dump {
+    pub(crate) address: u64,
+    pub(crate) len: usize,
+}
+
+impl FromStr for Dump {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = |text: &str| match text.trim().strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).ok(),
+            None => text.trim().parse().ok(),
+        };
+        let dump = text.split_once(',').and_then(|(address, len)| {
+            Some(Self { address: parse(address)?, len: usize::try_from(parse(len)?).ok()? })
+        });
+        dump.ok_or("write ADDRESS,LENGTH, as in 0x6000,4")
+    }
+}

@@ -1,0 +1,190 @@
+//! A run as a program wants to read it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use strata_vmm::cpu::X86State;
+use strata_vmm::kvm::CallError;
+use strata_vmm::memory::vm_memory::{Bytes as _, GuestAddress};
+use strata_vmm::vcpu::Vcpu as _;
+use strata_vmm::{Budget, ExitLog, Outcome, Stop};
+
+use crate::cli::Dump;
+
+/// Everything that can be said of a run. Addresses and register values are hexadecimal strings: JSON's numbers do not
+/// hold 64 bits.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    stop: BTreeMap<&'static str, serde_json::Value>,
+    text: String,
+    exit_code: u8,
+    exits: Vec<String>,
+    exit_count: u64,
+    output: String,
+    memory: BTreeMap<String, Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dirty: Option<Vec<String>>,
+    registers: BTreeMap<&'static str, String>,
+}
+
+impl Report {
+    /// Collects the report; reads vCPU 0's registers, and the dirty log if there is one.
+    pub(crate) fn new(
+        outcome: &mut Outcome<ExitLog>,
+        dumps: &[Dump],
+        dirty_log: bool,
+        output: &[u8],
+    ) -> Result<Self, CallError> {
+        let mut exits = Vec::new();
+        for (index, vcpu) in outcome.vcpus.iter().enumerate() {
+            let name = if index == 0 { String::new() } else { format!("vcpu{index}: ") };
+            for (count, line) in vcpu.tracer.lines() {
+                let times = if *count > 1 { format!("{count} * ") } else { String::new() };
+                exits.push(format!("{name}{times}{line}"));
+            }
+            if vcpu.tracer.dropped() > 0 {
+                exits.push(format!("{name}{} more", vcpu.tracer.dropped()));
+            }
+        }
+        let dirty =
+            if dirty_log { Some(outcome.dirty_pages()?.into_iter().map(hex).collect()) } else { None };
+        let registers = match outcome.vcpus.first_mut() {
+            Some(first) => registers(&first.vcpu.state()?),
+            None => BTreeMap::new(),
+        };
+        Ok(Self {
+            stop: details(&outcome.stop),
+            text: outcome.stop.to_string(),
+            exit_code: outcome.stop.exit_code(),
+            exits,
+            exit_count: outcome.vcpus.iter().map(|vcpu| vcpu.tracer.count()).sum(),
+            output: String::from_utf8_lossy(output).into_owned(),
+            memory: dumps.iter().map(|dump| (hex(dump.address), memory(outcome, *dump))).collect(),
+            dirty,
+            registers,
+        })
+    }
+
+    pub(crate) fn write_to(&self, file: File) -> io::Result<()> {
+        let mut file = BufWriter::new(file);
+        serde_json::to_writer_pretty(&mut file, self)?;
+        writeln!(file)?;
+        file.flush()
+    }
+}
+
+fn hex(value: u64) -> String {
+    format!("{value:#x}")
+}
+
+/// The bytes as hexadecimal digits; nothing where there is no RAM.
+fn memory(outcome: &Outcome<ExitLog>, dump: Dump) -> Option<String> {
+    let ram = outcome.ram();
+    if u64::try_from(dump.len).ok()? > ram.size() {
+        return None;
+    }
+    let mut bytes = vec![0; dump.len];
+    ram.memory().read_slice(&mut bytes, GuestAddress(dump.address)).ok()?;
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits.map(|digit| char::from_digit(digit.into(), 16)).collect()
+}
+
+fn details(stop: &Stop) -> BTreeMap<&'static str, serde_json::Value> {
+    let mut details = BTreeMap::from([("kind", stop.kind().into())]);
+    match stop {
+        Stop::Debug(event) => {
+            details.insert("rip", hex(event.rip).into());
+            details.insert("dr6", hex(event.dr6).into());
+        }
+        Stop::DebugExit { value } => {
+            details.insert("code", (*value).into());
+        }
+        Stop::Budget(Budget::Exits(_)) => {
+            details.insert("budget", "exits".into());
+        }
+        Stop::Budget(_) => {
+            details.insert("budget", "wall".into());
+        }
+        Stop::InternalError { suberror, data } => {
+            details.insert("suberror", (*suberror).into());
+            details.insert("data", data.iter().map(|&word| hex(word)).collect());
+        }
+        Stop::UnknownExit { reason } => {
+            details.insert("reason", (*reason).into());
+        }
+        // The rest is in the report's `text`.
+        _ => {}
+    }
+    details
+}
+
+fn registers(state: &X86State) -> BTreeMap<&'static str, String> {
+    let regs = &state.regs;
+    let values = [
+        ("rax", regs.rax),
+        ("rbx", regs.rbx),
+        ("rcx", regs.rcx),
+        ("rdx", regs.rdx),
+        ("rsi", regs.rsi),
+        ("rdi", regs.rdi),
+        ("rbp", regs.rbp),
+        ("rsp", regs.rsp),
+        ("r8", regs.r8),
+        ("r9", regs.r9),
+        ("r10", regs.r10),
+        ("r11", regs.r11),
+        ("r12", regs.r12),
+        ("r13", regs.r13),
+        ("r14", regs.r14),
+        ("r15", regs.r15),
+        ("rip", regs.rip),
+        ("rflags", regs.rflags.bits()),
+        ("cr0", state.cr0.bits()),
+        ("cr2", state.cr2),
+        ("cr3", state.cr3),
+        ("cr4", state.cr4.bits()),
+        ("efer", state.efer.bits()),
+    ];
+    values.into_iter().map(|(name, value)| (name, hex(value))).collect()
+}
+
+/// Standard output, and a copy of what went there if a report is to hold it.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    out: Arc<File>,
+    copy: Option<Arc<Mutex<Vec<u8>>>>,
+}
+
+impl Output {
+    /// How much of the output a report holds; what comes later is only printed.
+    const COPY_LIMIT: usize = 1 << 20;
+
+    pub(crate) fn new(out: File, copy: bool) -> Self {
+        Self { out: Arc::new(out), copy: copy.then(Arc::default) }
+    }
+
+    /// What was printed so far, and forgets it.
+    pub(crate) fn taken(&self) -> Vec<u8> {
+        let copy = self.copy.as_ref().map(|copy| copy.lock().unwrap_or_else(PoisonError::into_inner));
+        copy.map(|mut copy| std::mem::take(&mut *copy)).unwrap_or_default()
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let written = (&*self.out).write(data)?;
+        if let Some(copy) = &self.copy {
+            let mut copy = copy.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = Self::COPY_LIMIT.saturating_sub(copy.len()).min(written);
+            copy.extend_from_slice(data.get(..room).unwrap_or_default());
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

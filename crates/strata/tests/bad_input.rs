@@ -1,0 +1,114 @@
+//! What a person sees who got something wrong: a message that names it, and exit code 2 (4 for a host that cannot).
+
+mod common;
+
+use std::os::unix::process::CommandExt as _;
+
+use common::{HALT, Scratch, bare, finish, stderr, strata};
+
+#[track_caller]
+fn refused(output: &std::process::Output, code: i32, words: &[&str]) {
+    let said = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn options_that_make_no_sense() {
+    let scratch = Scratch::new("options");
+    let image = scratch.file("halt.bin", HALT);
+    let run = |arguments: &[&str]| finish(strata(&image).args(arguments));
+    refused(&run(&["--frobnicate"]), 2, &["--frobnicate"]);
+    refused(&run(&["--memory", "lots"]), 2, &["memory.size", "64K, 256M"]);
+    refused(&run(&["--memory", "0"]), 2, &["RAM"]);
+    refused(&run(&["--mode", "long32"]), 2, &["mode", "long64"]);
+    refused(&run(&["--cpus", "0"]), 2, &["0 vCPUs"]);
+    refused(&run(&["--cpus", "2"]), 2, &["irqchip"]);
+    refused(&run(&["--cpus", "two"]), 2, &["setting cpus"]);
+    refused(&run(&["--budget-wall", "soon"]), 2, &["5s"]);
+    refused(&run(&["--break", "1,2,3,4,5"]), 2, &["5 breakpoints"]);
+    refused(&run(&["--set", "colour"]), 2, &["KEY=VALUE"]);
+    refused(&run(&["--set", "colour=red"]), 2, &["setting colour", "unknown field"]);
+    refused(&run(&["--dump", "0x10"]), 2, &["ADDRESS,LENGTH"]);
+    refused(&run(&["--set", "registers.rzx=1"]), 2, &["rzx"]);
+    refused(&finish(bare().arg("fly")), 2, &["fly"]);
+    refused(&finish(bare().arg("run")), 2, &["no image"]);
+}
+
+#[test]
+fn images_that_cannot_be_run() {
+    let scratch = Scratch::new("images");
+    let run = |path: &std::path::Path| finish(&mut strata(path));
+    refused(&run(&scratch.path("absent")), 2, &["absent", "No such file"]);
+    refused(&run(&scratch.path("")), 2, &["not a regular file"]);
+    refused(&run(&scratch.file("empty", "")), 2, &["empty"]);
+    refused(&run(&scratch.file("big", vec![0x90; 70_000])), 2, &["flat image"]);
+    refused(&run(&scratch.file("elf", b"\x7fELF")), 2, &["ELF image"]);
+    let fifo = scratch.path("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    refused(&run(&fifo), 2, &["not a regular file"]);
+}
+
+#[test]
+fn configuration_files_that_are_wrong() {
+    let scratch = Scratch::new("configs");
+    let run = |text: &str| {
+        let file = scratch.file("machine.toml", text);
+        finish(bare().args(["run", "--config"]).arg(file))
+    };
+    refused(&run("cpus = 1\nclours = 2\n"), 2, &["machine.toml", "line 2", "clours"]);
+    refused(&run("cpus 1"), 2, &["machine.toml", "line 1"]);
+    refused(&run("image = \"nowhere.bin\""), 2, &["nowhere.bin"]);
+    refused(&finish(bare().args(["run", "--config", "/nonexistent.toml"])), 2, &["/nonexistent.toml"]);
+}
+
+#[test]
+fn hosts_without_a_usable_kvm() {
+    let scratch = Scratch::new("hosts");
+    let image = scratch.file("halt.bin", HALT);
+    let run = |kvm: &str| finish(strata(&image).args(["--kvm", kvm]));
+    refused(&run("/nonexistent/kvm"), 4, &["does not exist", "modprobe"]);
+    refused(&run("/dev/null"), 4, &["not a KVM device"]);
+    let locked = scratch.file("locked", "");
+    let mut as_nobody = strata(&image);
+    as_nobody.arg("--kvm").arg(&locked);
+    if is_root() {
+        as_nobody.uid(65534);
+    } else {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o000);
+        std::fs::set_permissions(&locked, mode).unwrap();
+    }
+    refused(&finish(&mut as_nobody), 4, &["no permission", "usermod -aG kvm"]);
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_known_before_the_guest_runs() {
+    if !common::kvm("a report that cannot be written") {
+        return;
+    }
+    let scratch = Scratch::new("report");
+    let image = scratch.file("chatter.bin", common::CHATTER);
+    let output = finish(strata(&image).args(["--report", "/nonexistent/report.json"]));
+    refused(&output, 4, &["/nonexistent/report.json"]);
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn help_fits_and_names_every_option() {
+    let help = finish(bare().args(["run", "--help"]));
+    assert!(help.status.success());
+    let text = String::from_utf8(help.stdout).unwrap();
+    for option in
+        ["--config", "--set", "--memory", "--budget-wall", "--report", "--show-ioctls", "debug-exit port"]
+    {
+        assert!(text.contains(option), "{option} is not in: {text}");
+    }
+}
+
+/// Without asking a crate: root can read what nobody may.
+fn is_root() -> bool {
+    std::fs::read("/proc/self/status").unwrap().windows(7).any(|window| window == b"Uid:\t0\t")
+}

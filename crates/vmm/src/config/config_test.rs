@@ -1,0 +1,90 @@
+use super::*;
+
+fn parse(text: &str) -> Config {
+    Config::from_toml(text).unwrap()
+}
+
+fn refused(text: &str) -> String {
+    Config::from_toml(text).unwrap_err().to_string()
+}
+
+fn checked(text: &str) -> ConfigError {
+    parse(text).check().unwrap_err()
+}
+
+#[test]
+fn an_empty_file_is_the_default_machine() {
+    assert_eq!(parse(""), Config::default());
+    assert_eq!(Config::default().check(), Ok(()));
+}
+
+#[test]
+fn every_table_refuses_keys_that_it_does_not_know() {
+    for text in [
+        "colour = 1",
+        "[memory]\nsiez = 1",
+        "[[memory.piece]]\nat = 0\nsize = 1\nx = 1",
+        "[paging]\ntables_at = 0\nmap = []\nx = 1",
+        "[devices]\nserail = \"none\"",
+        "[[stub]]\nport = 1\nx = 1",
+        "[budget]\nexit = 1",
+        "[debug]\nsteps = 1",
+    ] {
+        let said = refused(text);
+        assert!(said.contains("unknown field"), "{text}: {said}");
+    }
+}
+
+#[test]
+fn sizes_and_times_carry_units() {
+    let config = parse("[memory]\nsize = \"64K\"\n[budget]\nwall = \"100ms\"");
+    assert_eq!(config.memory.size, ByteSize(65536));
+    assert_eq!(config.budget.wall.unwrap().0, std::time::Duration::from_millis(100));
+    for (text, bytes) in [("0x4000", 0x4000), ("3", 3), ("2G", 2 << 30), ("2GiB", 2 << 30), ("1 M", 1 << 20)]
+    {
+        assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
+    }
+    for text in ["", "K", "-1", "1.5G", "1X", "99999999999T", "0xzz"] {
+        let said = text.parse::<ByteSize>().unwrap_err().to_string();
+        assert!(said.contains("64K"), "{said}");
+    }
+    assert_eq!(ByteSize(3 << 20).to_string(), "3 MiB");
+    assert_eq!(ByteSize(1025).to_string(), "1025 bytes");
+    assert!("5 fortnights".parse::<Duration>().unwrap_err().to_string().contains("5s"));
+}
+
+#[test]
+fn page_tables_are_written_as_people_write_them() {
+    let config = parse(
+        "[paging]\ntables_at = 0\n[[paging.map]]\nvirt = 0\nphys = 0x4000\nsize = \"4K\"\naccess = \"rx\"\n\
+         [[paging.map]]\nvirt = 0x200000\nphys = 0\nsize = \"2M\"\npage = \"2M\"\naccess = \"rwu\"",
+    );
+    let maps: Vec<Mapping> = config.paging.unwrap().map.iter().map(Mapping::from).collect();
+    assert_eq!((maps[0].page, maps[0].access), (PageSize::Size4K, Access::RX));
+    assert_eq!((maps[1].page, maps[1].access), (PageSize::Size2M, Access::RW.user()));
+    let with = |access: &str| {
+        format!("[paging]\ntables_at=0\n[[paging.map]]\nvirt=0\nphys=0\nsize=1\naccess=\"{access}\"")
+    };
+    for access in ["", "w", "rq"] {
+        assert!(refused(&with(access)).contains("no page access"), "{access}");
+    }
+}
+
+#[test]
+fn contradictions_are_named() {
+    assert_eq!(checked("cpus = 0"), ConfigError::Cpus(0));
+    assert_eq!(checked("cpus = 256"), ConfigError::Cpus(256));
+    assert_eq!(checked("cpus = 2"), ConfigError::CpusWithoutIrqchip(2));
+    assert_eq!(checked("pit = true"), ConfigError::NeedsIrqchip { what: "the PIT" });
+    assert_eq!(
+        checked("[[stub]]\nport = 1\nirq = 5"),
+        ConfigError::NeedsIrqchip { what: "a stub's interrupt" }
+    );
+    assert_eq!(checked("[[stub]]\nport = 1\n[[stub]]"), ConfigError::StubPlace(1));
+    assert_eq!(checked("[[stub]]\nport = 1\nmmio = 2"), ConfigError::StubPlace(0));
+    assert_eq!(checked("[budget]\nexits = 0"), ConfigError::EmptyBudget("exits"));
+    assert_eq!(checked("[budget]\nwall = 0"), ConfigError::EmptyBudget("wall"));
+    assert_eq!(checked("[debug]\nstep = 0"), ConfigError::NoSteps);
+    assert_eq!(checked("[debug]\nbreakpoints = [1,2,3,4,5]"), ConfigError::Breakpoints(5));
+    assert!(parse("cpus = 8\nirqchip = \"kernel\"\npit = true").check().is_ok());
+}

@@ -1,0 +1,417 @@
+//! What a machine is to be: plain data, the one schema behind the builder, the TOML file and the command line.
+//!
+//! Every key has a default, so that `Config::default()` and an empty file are the same machine. Unknown keys are
+//! refused, with their place in the file.
+
+mod layers;
+mod units;
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use strata_cpu::{Access, Mapping, Mode, PageSize};
+use strata_memory::{Backing, HugePageSize, Piece, RamSpec};
+use vm_memory::GuestAddress;
+
+pub use layers::LayerError;
+pub use units::{ByteSize, Duration};
+
+/// A whole machine.
+///
+/// # Examples
+///
+/// ```
+/// use strata_vmm::Config;
+/// let config = Config::from_toml(r#"
+///     mode = "real16"
+///     load_at = 0x1000
+///     [memory]
+///     size = "64K"
+///     [registers]
+///     rax = 2
+/// "#).unwrap();
+/// assert_eq!(config.registers["rax"], 2);
+/// assert!(Config::from_toml("cpu = 2").unwrap_err().to_string().contains("unknown field"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The file to run.
+    pub image: PathBuf,
+    /// How to read it.
+    pub format: Format,
+    /// In which processor mode a flat image starts.
+    #[serde(deserialize_with = "units::from_text")]
+    pub mode: Mode,
+    /// Guest-physical address of a flat image: by default 0x7c00 in real mode, 1 MiB in the others.
+    pub load_at: Option<u64>,
+    /// Address of the first instruction of a flat image: by default its first byte.
+    pub entry: Option<u64>,
+    /// Initial values of general registers, by name, over those that the loader chose.
+    pub registers: std::collections::BTreeMap<String, u64>,
+    /// Virtual processors, 1 to 255. More than one needs `irqchip = "kernel"`.
+    pub cpus: u32,
+    /// Who emulates the interrupt controllers.
+    pub irqchip: Irqchip,
+    /// Whether there is an i8254 timer; needs `irqchip = "kernel"`.
+    pub pit: bool,
+    /// RAM.
+    pub memory: Memory,
+    /// Page tables for a flat long-mode image, instead of an identity map of the first 4 GiB.
+    pub paging: Option<Paging>,
+    /// Devices at their usual places.
+    pub devices: Devices,
+    /// Devices that answer from a list: what a test needs of a host.
+    pub stub: Vec<Stub>,
+    /// What the guest can use up.
+    pub budget: BudgetConfig,
+    /// What the guest is stopped for.
+    pub debug: Debug,
+    /// The device node of KVM.
+    pub kvm: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            image: PathBuf::new(),
+            format: Format::Auto,
+            mode: Mode::Long64,
+            load_at: None,
+            entry: None,
+            registers: std::collections::BTreeMap::new(),
+            cpus: 1,
+            irqchip: Irqchip::None,
+            pit: false,
+            memory: Memory::default(),
+            paging: None,
+            devices: Devices::default(),
+            stub: Vec::new(),
+            budget: BudgetConfig::default(),
+            debug: Debug::default(),
+            kvm: PathBuf::from("/dev/kvm"),
+        }
+    }
+}
+
+/// How an image file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// By its first bytes: ELF if it says so, flat otherwise.
+    #[default]
+    Auto,
+    /// Bytes that go to `load_at` as they are.
+    Flat,
+    /// An ELF64 executable for x86-64, by its program headers.
+    Elf64,
+}
+
+/// Who emulates the interrupt controllers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Irqchip {
+    /// Nobody: no interrupts, and `hlt` ends the run.
+    #[default]
+    None,
+    /// KVM: PIC, IOAPIC and a LAPIC for each vCPU. `hlt` waits for an interrupt inside the kernel.
+    Kernel,
+}
+
+/// RAM: a size planned around the MMIO gap, or pieces at addresses of their own.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// Bytes, from address 0 and around the gap below 4 GiB. Not used when there are pieces.
+    pub size: ByteSize,
+    /// Pieces of RAM.
+    pub piece: Vec<PieceConfig>,
+    /// What lies behind it on the host.
+    pub backing: BackingConfig,
+    /// Whether KVM logs the pages that the guest dirties.
+    pub dirty_log: bool,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            size: ByteSize(16 << 20),
+            piece: Vec::new(),
+            backing: BackingConfig::Anonymous,
+            dirty_log: false,
+        }
+    }
+}
+
+/// One piece of RAM.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PieceConfig {
+    /// Guest-physical address of its first byte.
+    pub at: u64,
+    /// Bytes.
+    pub size: ByteSize,
+    /// Whether guest writes leave it alone and come to the VMM as MMIO.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// What lies behind RAM on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackingConfig {
+    /// Private anonymous pages.
+    #[default]
+    Anonymous,
+    /// A memfd, which other processes can share.
+    Memfd,
+    /// Reserved 2 MiB pages.
+    #[serde(rename = "hugetlb-2m")]
+    Hugetlb2m,
+    /// Reserved 1 GiB pages.
+    #[serde(rename = "hugetlb-1g")]
+    Hugetlb1g,
+}
+
+impl Memory {
+    /// The RAM that this describes.
+    pub fn spec(&self) -> RamSpec {
+        let spec = if self.piece.is_empty() {
+            RamSpec::new(self.size.0)
+        } else {
+            self.piece.iter().fold(RamSpec::empty(), |spec, piece| {
+                spec.piece(Piece {
+                    start: GuestAddress(piece.at),
+                    len: piece.size.0,
+                    read_only: piece.read_only,
+                })
+            })
+        };
+        spec.backing(match self.backing {
+            BackingConfig::Anonymous => Backing::Anonymous,
+            BackingConfig::Memfd => Backing::Memfd,
+            BackingConfig::Hugetlb2m => Backing::HugePages { size: HugePageSize::M2 },
+            BackingConfig::Hugetlb1g => Backing::HugePages { size: HugePageSize::G1 },
+        })
+    }
+}
+
+/// Page tables for a flat long-mode image.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paging {
+    /// Guest-physical address of the PML4; the other tables follow it.
+    pub tables_at: u64,
+    /// What is mapped.
+    pub map: Vec<PagingMap>,
+}
+
+/// One mapped range.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PagingMap {
+    /// First virtual address.
+    pub virt: u64,
+    /// First guest-physical address.
+    pub phys: u64,
+    /// Bytes.
+    pub size: ByteSize,
+    /// Page size: `"4K"`, `"2M"` or `"1G"`.
+    #[serde(default = "units::page_4k", deserialize_with = "units::from_text")]
+    pub page: PageSize,
+    /// `r`, and as many of `w`, `x` and `u` (ring 3) as are granted.
+    #[serde(deserialize_with = "units::from_text")]
+    pub access: Access,
+}
+
+impl From<&PagingMap> for Mapping {
+    fn from(map: &PagingMap) -> Self {
+        Self { virt: map.virt, phys: map.phys, len: map.size.0, page: map.page, access: map.access }
+    }
+}
+
+/// Devices at their usual places.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Devices {
+    /// The 16550 at ports 0x3f8..0x3ff, interrupt 4.
+    pub serial: Serial,
+    /// The keyboard controller at ports 0x60 and 0x64, which can reset the machine.
+    pub i8042: bool,
+    /// The CMOS clock at ports 0x70 and 0x71.
+    pub rtc: bool,
+    /// The port of a debug-exit device (QEMU's isa-debug-exit, whose habitual port is 0xf4).
+    pub debug_exit: Option<u16>,
+    /// The port of a power-off register (QEMU's PIIX4 `PM1a_CNT`, whose port is 0x604): writing 0x2000 powers off.
+    pub power_off: Option<u16>,
+}
+
+impl Default for Devices {
+    fn default() -> Self {
+        Self { serial: Serial::Stdio, i8042: true, rtc: true, debug_exit: None, power_off: None }
+    }
+}
+
+/// Where a serial port leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Serial {
+    /// To the console that the builder was given.
+    #[default]
+    Stdio,
+    /// There is no serial port.
+    None,
+}
+
+/// A device that answers reads from a list, then 0xff.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stub {
+    /// Its first port; or
+    pub port: Option<u16>,
+    /// its first guest-physical address.
+    pub mmio: Option<u64>,
+    /// How many ports or bytes it covers.
+    pub len: u64,
+    /// What reads answer, byte by byte.
+    pub answers: Vec<u8>,
+    /// Whether written bytes go to the console.
+    pub print: bool,
+    /// The interrupt (GSI) that a write pulses; needs `irqchip = "kernel"`.
+    pub irq: Option<u32>,
+    /// By which of KVM's ways.
+    pub irq_by: IrqBy,
+}
+
+impl Default for Stub {
+    fn default() -> Self {
+        Self {
+            port: None,
+            mmio: None,
+            len: 1,
+            answers: Vec::new(),
+            print: false,
+            irq: None,
+            irq_by: IrqBy::Irqfd,
+        }
+    }
+}
+
+/// How an interrupt reaches KVM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IrqBy {
+    /// A write to an eventfd.
+    #[default]
+    Irqfd,
+    /// `KVM_IRQ_LINE`, high and low.
+    Line,
+}
+
+/// What a guest can use up. Without a value there is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BudgetConfig {
+    /// Exits of all vCPUs together.
+    pub exits: Option<u64>,
+    /// Time since the start.
+    pub wall: Option<Duration>,
+}
+
+/// What the guest is stopped for.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Debug {
+    /// Single-step this many instructions of vCPU 0, then stop.
+    pub step: Option<u64>,
+    /// Stop vCPU 0 before the instruction at one of these linear addresses, four at most.
+    pub breakpoints: Vec<u64>,
+}
+
+/// A configuration that says two things that cannot both be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// `cpus` is out of range.
+    #[error("{0} vCPUs: a machine has 1 to 255")]
+    Cpus(u32),
+    /// Several vCPUs cannot start without local APICs.
+    #[error("{0} vCPUs need `irqchip = \"kernel\"`: the others are started through their local APICs")]
+    CpusWithoutIrqchip(u32),
+    /// Interrupts need a controller.
+    #[error("{what} needs `irqchip = \"kernel\"`")]
+    NeedsIrqchip {
+        /// What needs it.
+        what: &'static str,
+    },
+    /// A stub has no place, or two.
+    #[error("stub {0}: give it either a `port` or an `mmio` address")]
+    StubPlace(usize),
+    /// No such register.
+    #[error(
+        "no register {0:?}: the general registers are rax to rdx, rsi, rdi, rbp, rsp, r8 to r15, and rflags"
+    )]
+    Register(String),
+    /// `debug.step` is zero.
+    #[error("debug.step is 0: give the number of instructions to step, at least 1")]
+    NoSteps,
+    /// More breakpoints than debug registers.
+    #[error("{0} breakpoints: the processor has four")]
+    Breakpoints(usize),
+    /// A budget of nothing.
+    #[error("budget.{0} is 0: the guest would never run; leave it out for no limit")]
+    EmptyBudget(&'static str),
+}
+
+impl Config {
+    /// Reads a configuration file's text. It is not yet [`check`](Self::check)ed.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, where; unknown keys among it.
+    pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// Checks what can be checked without a host.
+    ///
+    /// # Errors
+    ///
+    /// The first contradiction found.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if !(1..=255).contains(&self.cpus) {
+            return Err(ConfigError::Cpus(self.cpus));
+        }
+        if self.irqchip == Irqchip::None {
+            if self.cpus > 1 {
+                return Err(ConfigError::CpusWithoutIrqchip(self.cpus));
+            }
+            if self.pit {
+                return Err(ConfigError::NeedsIrqchip { what: "the PIT" });
+            }
+            if self.stub.iter().any(|stub| stub.irq.is_some()) {
+                return Err(ConfigError::NeedsIrqchip { what: "a stub's interrupt" });
+            }
+        }
+        if let Some(stub) = self.stub.iter().position(|stub| stub.port.is_some() == stub.mmio.is_some()) {
+            return Err(ConfigError::StubPlace(stub));
+        }
+        if self.budget.exits == Some(0) {
+            return Err(ConfigError::EmptyBudget("exits"));
+        }
+        if self.budget.wall.is_some_and(|wall| wall.0.is_zero()) {
+            return Err(ConfigError::EmptyBudget("wall"));
+        }
+        if self.debug.step == Some(0) {
+            return Err(ConfigError::NoSteps);
+        }
+        if self.debug.breakpoints.len() > 4 {
+            return Err(ConfigError::Breakpoints(self.debug.breakpoints.len()));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "config_test.rs"]
+mod tests;

@@ -1,0 +1,32 @@
+//! The only place that talks to KVM: file descriptors, ioctls, and nothing else.
+//!
+//! Every call goes through [`Calls`], so that one observer can print it (`strata run --show-ioctls`) or make
+//! it fail (fault injection in tests). Nothing in here knows what a device is.
+
+mod calls;
+mod capabilities;
+mod cpuid;
+mod irq;
+mod kick;
+mod kvm_run;
+mod open;
+mod strace;
+mod vcpu;
+mod vm;
+
+pub use calls::{CallError, CallRecord, Calls, Probe};
+pub use capabilities::Capability;
+pub use irq::{IrqError, IrqFdLine, IrqIoctlLine};
+#[cfg(test)]
+pub(crate) use kick::KickReceiver;
+pub use kick::VcpuKicker;
+pub use kvm_ioctls::Cap;
+pub use open::{API_VERSION, Kvm, OpenError};
+pub use strace::StraceLog;
+pub use vcpu::{GuestDebug, KvmVcpu};
+pub use vm::{GuestRam, SlotFlags, Vm};
+
+/// The binding structs that appear in this module's public API, from the exact version it was built with.
+pub use kvm_bindings;
+/// The wrappers this module is built on, from the exact version it was built with.
+pub use kvm_ioctls;

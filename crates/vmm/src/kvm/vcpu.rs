@@ -1,0 +1,203 @@
+//! A vCPU's file descriptor.
+
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::ptr::NonNull;
+
+use kvm_bindings::{
+    CpuId, KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, kvm_guest_debug, kvm_regs,
+    kvm_sregs,
+};
+use kvm_ioctls::VcpuFd;
+use strata_cpu::{ApplyTo as _, X86State};
+use strata_memory::Mapping;
+use vmm_sys_util::ioctl::ioctl;
+
+use super::calls::{CallError, Calls};
+use super::kick::{KickReceiver, VcpuKicker};
+use super::kvm_run::RunPage;
+use super::vm::{GuestRam, Vm};
+use super::{cpuid, strace};
+use crate::vcpu::{Exit, Vcpu};
+
+/// `KVM_RUN`, `_IO(KVMIO, 0x80)` (api.rst 4.10).
+const KVM_RUN: libc::c_ulong = 0xae80;
+
+/// A virtual processor of KVM's.
+///
+/// It holds its machine and the machine's RAM: whatever is dropped first, the guest never runs on unmapped memory.
+#[derive(Debug)]
+pub struct KvmVcpu {
+    // Dropped first: no kicker may touch the page that goes away with `fd`.
+    kick: KickReceiver,
+    page: RunPage,
+    fd: VcpuFd,
+    calls: Calls,
+    _vm: Vm,
+    _ram: GuestRam,
+}
+
+/// What a guest is watched for (`KVM_SET_GUEST_DEBUG`, api.rst 4.87).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GuestDebug {
+    /// Exit after every instruction.
+    pub single_step: bool,
+    /// Exit before the instruction at one of these linear addresses: as many as the processor has, which is four.
+    pub breakpoints: Vec<u64>,
+}
+
+impl KvmVcpu {
+    #[allow(unsafe_code, reason = "takes over the mapping that kvm-ioctls made")]
+    pub(super) fn new(mut fd: VcpuFd, vm: &Vm, ram: GuestRam) -> Self {
+        let page = NonNull::from(fd.get_kvm_run());
+        // SAFETY: the mapping lives as long as `fd`, which lives as long as `page` and `kick` (fields of one struct,
+        // `kick` dropped first). From here on nothing asks kvm-ioctls for a reference to the page: `run`,
+        // `get_kvm_run`, `set_kvm_immediate_exit` and the `sync_regs` family are never called again.
+        let (page, kick) = unsafe {
+            let page = RunPage::new(page, vm.fd().run_size());
+            let kick = KickReceiver::new(page.immediate_exit());
+            (page, kick)
+        };
+        let calls = vm.calls().clone();
+        calls.show_mapping(&Mapping {
+            asked_addr: 0,
+            len: page.len() as u64,
+            prot: libc::PROT_READ | libc::PROT_WRITE,
+            flags: libc::MAP_SHARED,
+            fd: fd.as_raw_fd(),
+            offset: 0,
+            result: page.address(),
+        });
+        Self { kick, page, fd, calls, _vm: vm.clone(), _ram: ram }
+    }
+
+    fn ioctl<T>(
+        &self,
+        name: &'static str,
+        argument: impl FnOnce(Option<&T>) -> String,
+        call: impl FnOnce(&VcpuFd) -> Result<T, kvm_ioctls::Error>,
+    ) -> Result<T, CallError> {
+        self.calls.make(
+            name,
+            || call(&self.fd),
+            |result| (strace::ioctl(&self.fd, name, &argument(result)), 0),
+        )
+    }
+
+    /// Gives the guest `supported` as its CPUID, with this vCPU's own APIC id in it (`KVM_SET_CPUID2`, 4.47).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered; `EINVAL` once the vCPU has run.
+    pub fn set_cpuid(&self, supported: &CpuId, id: u8) -> Result<(), CallError> {
+        let mut own = supported.clone();
+        cpuid::set_apic_id(&mut own, id);
+        self.ioctl("KVM_SET_CPUID2", |_| strace::cpuid(Some(&own)), |fd| fd.set_cpuid2(&own))
+    }
+
+    /// Has the guest stop at what `debug` says; `GuestDebug::default()` ends that.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered. More than four breakpoints are `EINVAL` without a call.
+    pub fn set_guest_debug(&self, debug: &GuestDebug) -> Result<(), CallError> {
+        let name = "KVM_SET_GUEST_DEBUG";
+        let Some(registers) = debug_registers(&debug.breakpoints) else {
+            return Err(CallError { call: name, source: io::Error::from_raw_os_error(libc::EINVAL) });
+        };
+        let mut control = 0;
+        if debug.single_step {
+            control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
+        }
+        if !debug.breakpoints.is_empty() {
+            control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
+        }
+        let mut request = kvm_guest_debug { control, ..Default::default() };
+        request.arch.debugreg = registers;
+        self.ioctl(name, |_| "...".to_owned(), |fd| fd.set_guest_debug(&request))
+    }
+
+    fn regs(&self) -> Result<kvm_regs, CallError> {
+        self.ioctl("KVM_GET_REGS", strace::regs, VcpuFd::get_regs)
+    }
+
+    fn sregs(&self) -> Result<kvm_sregs, CallError> {
+        self.ioctl("KVM_GET_SREGS", strace::sregs, VcpuFd::get_sregs)
+    }
+
+    /// `KVM_RUN` itself.
+    fn enter(&self) -> Result<(), CallError> {
+        let call = || {
+            // SAFETY: the request takes no argument; what it writes is the page, which no reference names.
+            #[allow(unsafe_code, reason = "an ioctl")]
+            let result = unsafe { ioctl(&self.fd, KVM_RUN) };
+            if result == 0 { Ok(()) } else { Err(kvm_ioctls::Error::last()) }
+        };
+        self.calls.make("KVM_RUN", call, |_| (strace::ioctl(&self.fd, "KVM_RUN", "0"), 0))
+    }
+}
+
+impl Vcpu for KvmVcpu {
+    fn run(&mut self) -> Result<Exit<'_>, CallError> {
+        self.kick.bind();
+        let Err(error) = self.enter() else {
+            return Ok(self.page.exit());
+        };
+        match error.source.raw_os_error() {
+            Some(libc::EINTR) if self.kick.take() => Ok(Exit::Kicked),
+            Some(libc::EINTR | libc::EAGAIN) => Ok(Exit::Interrupted),
+            Some(libc::EFAULT | libc::EHWPOISON) => self.page.memory_fault().ok_or(error),
+            _ => Err(error),
+        }
+    }
+
+    fn state(&mut self) -> Result<X86State, CallError> {
+        // An `in` or `out` counts as executed only when the vCPU enters KVM_RUN again (api.rst 5, at KVM_EXIT_IO);
+        // until then RIP still names it. EINTR is the answer that was asked for; an error here is the next run's.
+        self.kick.bind();
+        let _ = self.kick.without_entering(|| self.enter());
+        Ok(X86State::from_kvm(&self.regs()?, &self.sregs()?))
+    }
+
+    fn set_state(&mut self, state: &X86State) -> Result<(), CallError> {
+        let mut sregs = self.sregs()?;
+        state.apply_to(&mut sregs);
+        self.ioctl("KVM_SET_SREGS", |_| strace::sregs(Some(&sregs)), |fd| fd.set_sregs(&sregs))?;
+        let mut regs = kvm_regs::default();
+        state.apply_to(&mut regs);
+        self.ioctl("KVM_SET_REGS", |_| strace::regs(Some(&regs)), |fd| fd.set_regs(&regs))
+    }
+
+    fn kicker(&self) -> VcpuKicker {
+        self.kick.kicker()
+    }
+}
+
+/// DR0..DR3 and DR7 for execution breakpoints (SDM vol. 3, 18.2.4: Ln enables, R/W and LEN 0 mean execution). Bit 10
+/// of DR7 reads as one.
+fn debug_registers(breakpoints: &[u64]) -> Option<[u64; 8]> {
+    let mut registers = [0; 8];
+    let mut control = 1 << 10;
+    for (n, &address) in breakpoints.iter().enumerate() {
+        if n > 3 {
+            return None;
+        }
+        *registers.get_mut(n)? = address;
+        control |= 1 << (2 * n);
+    }
+    registers[7] = control;
+    Some(registers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_execution_breakpoints_are_what_the_processor_has() {
+        assert_eq!(debug_registers(&[]), Some([0, 0, 0, 0, 0, 0, 0, 0x400]));
+        assert_eq!(debug_registers(&[0x1005, 0x2000]), Some([0x1005, 0x2000, 0, 0, 0, 0, 0, 0x405]));
+        assert!(debug_registers(&[1, 2, 3, 4]).is_some());
+        assert_eq!(debug_registers(&[1, 2, 3, 4, 5]), None);
+    }
+}

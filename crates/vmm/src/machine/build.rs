@@ -1,0 +1,284 @@
+//! The recipe, step by step.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use strata_boot::Entry;
+use strata_boot::elf::{self, ElfError, ElfOptions};
+use strata_boot::flat::{self, FlatError, FlatOptions};
+use strata_cpu::{Mapping, Mode, RFlags, X86State};
+use strata_devices::BusError;
+use strata_memory::{Ram, RamError, layout};
+
+use super::{Machine, MachineBuilder, Sources, devices};
+use crate::config::{Config, ConfigError, Format, Irqchip};
+use crate::kvm::{
+    CallError, Cap, GuestDebug, GuestRam, IrqError, IrqFdLine, Kvm, KvmVcpu, OpenError, SlotFlags, Vm,
+};
+use crate::vcpu::{ExitBudget, Limits, Vcpu as _};
+
+/// Why a machine could not be built. Nothing of it is left on the host.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The configuration contradicts itself.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Neither the configuration nor the builder names anything to run.
+    #[error("no image: name the file to run")]
+    NoImage,
+    /// The image cannot be read.
+    #[error("cannot read the image {}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The image is a directory, a FIFO or a device.
+    #[error("the image {} is not a regular file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// RAM cannot be had as asked.
+    #[error("cannot make the guest's RAM")]
+    Ram(#[from] RamError),
+    /// The flat image does not fit.
+    #[error("cannot load the flat image")]
+    Flat(#[from] FlatError),
+    /// The ELF image is wrong, or does not fit.
+    #[error("cannot load the ELF image")]
+    Elf(#[from] ElfError),
+    /// KVM cannot be used at all.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The host's KVM lacks something that the configuration needs.
+    #[error("this host's KVM has no {what} (its {capability} is {found})")]
+    Missing {
+        /// What, in words.
+        what: &'static str,
+        /// The capability that was asked for.
+        capability: &'static str,
+        /// The host's answer.
+        found: i32,
+    },
+    /// A call to KVM failed.
+    #[error("cannot create the virtual machine")]
+    Call(#[from] CallError),
+    /// An interrupt cannot be connected.
+    #[error(transparent)]
+    Irq(#[from] IrqError),
+    /// Two devices want the same place.
+    #[error("cannot place the devices")]
+    Bus(#[from] BusError),
+    /// The process has no file descriptor left.
+    #[error("cannot make an eventfd")]
+    Descriptors(#[source] io::Error),
+}
+
+impl BuildError {
+    /// Whether this host is to blame, rather than the configuration or the image.
+    pub fn is_the_hosts(&self) -> bool {
+        match self {
+            Self::Open(_) | Self::Missing { .. } | Self::Call(_) | Self::Irq(_) | Self::Descriptors(_) => {
+                true
+            }
+            Self::Config(_)
+            | Self::NoImage
+            | Self::Image { .. }
+            | Self::NotAFile { .. }
+            | Self::Ram(_)
+            | Self::Flat(_)
+            | Self::Elf(_)
+            | Self::Bus(_) => false,
+        }
+    }
+}
+
+impl MachineBuilder {
+    /// Builds the machine.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`], of which the configuration's and the image's come before anything is asked of KVM.
+    pub fn build(mut self) -> Result<Machine, BuildError> {
+        self.config.check()?;
+        let image = match self.image.take() {
+            Some(image) => image,
+            None => read_image(&self.config.image)?,
+        };
+        let spec = self.config.memory.spec();
+        let ram = spec.build()?;
+        ram.mappings().iter().for_each(|mapping| self.calls.show_mapping(mapping));
+        let mut state = load(&self.config, &ram, &image)?.state;
+        drop(image);
+        set_registers(&mut state, &self.config, &ram)?;
+
+        let kvm = Kvm::open(&self.config.kvm, self.calls.clone())?;
+        check_host(&kvm, &self.config)?;
+        let vm = kvm.create_vm()?;
+        if self.config.irqchip == Irqchip::Kernel {
+            vm.set_tss_address(layout::KVM_TSS)?;
+            vm.create_irqchip()?;
+            if self.config.pit {
+                vm.create_pit()?;
+            }
+        }
+        let ram = vm.set_memory(&ram, SlotFlags { log_dirty: self.config.memory.dirty_log })?;
+        for (gsi, line) in self.lines.drain(..) {
+            if self.config.irqchip == Irqchip::None {
+                return Err(ConfigError::NeedsIrqchip { what: "a device's interrupt line" }.into());
+            }
+            line.connect(Box::new(IrqFdLine::new(&vm, gsi)?));
+        }
+        let mut sources = std::mem::take(&mut self.sources);
+        let buses = devices::assemble(&mut self, &vm, &mut sources)?;
+        let vcpus = create_vcpus(&kvm, &vm, &ram, &self.config, &state)?;
+        let config = &self.config;
+        Ok(Machine {
+            vm,
+            ram,
+            vcpus,
+            buses: Arc::new(buses),
+            limits: Limits {
+                exits: config.budget.exits.map(ExitBudget::new),
+                debug_events: config.debug.step.map_or(0, |steps| steps - 1),
+            },
+            wall: config.budget.wall.map(|wall| wall.0),
+            control: self.control.clone(),
+            sources: Sources(sources),
+        })
+    }
+}
+
+/// Reads a whole file. Only a regular one: a FIFO would block, a device might never end.
+fn read_image(path: &Path) -> Result<Vec<u8>, BuildError> {
+    if path.as_os_str().is_empty() {
+        return Err(BuildError::NoImage);
+    }
+    let failed = |source| BuildError::Image { path: path.to_owned(), source };
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(BuildError::NotAFile { path: path.to_owned() });
+    }
+    std::fs::read(path).map_err(failed)
+}
+
+fn load(config: &Config, ram: &Ram, image: &[u8]) -> Result<Entry, BuildError> {
+    let elf = match config.format {
+        Format::Elf64 => true,
+        Format::Flat => false,
+        Format::Auto => strata_boot::detect(image) == strata_boot::Format::Elf64,
+    };
+    if elf {
+        return Ok(elf::load(ram.memory(), image, &ElfOptions::default())?);
+    }
+    let options = FlatOptions {
+        load_at: config.load_at,
+        entry: config.entry,
+        paging: config.paging.as_ref().map(|paging| flat::Paging {
+            tables_at: paging.tables_at,
+            map: paging.map.iter().map(Mapping::from).collect(),
+        }),
+        ..FlatOptions::new(config.mode)
+    };
+    Ok(flat::load(ram.memory(), image, &options)?)
+}
+
+/// Puts the size of RAM into RDI, for modes wide enough to hold it, and then the configuration's registers.
+fn set_registers(state: &mut X86State, config: &Config, ram: &Ram) -> Result<(), ConfigError> {
+    if config.mode != Mode::Real16 {
+        state.regs.rdi = ram.size();
+    }
+    for (name, &value) in &config.registers {
+        let regs = &mut state.regs;
+        let register = match name.as_str() {
+            "rax" => &mut regs.rax,
+            "rbx" => &mut regs.rbx,
+            "rcx" => &mut regs.rcx,
+            "rdx" => &mut regs.rdx,
+            "rsi" => &mut regs.rsi,
+            "rdi" => &mut regs.rdi,
+            "rbp" => &mut regs.rbp,
+            "rsp" => &mut regs.rsp,
+            "r8" => &mut regs.r8,
+            "r9" => &mut regs.r9,
+            "r10" => &mut regs.r10,
+            "r11" => &mut regs.r11,
+            "r12" => &mut regs.r12,
+            "r13" => &mut regs.r13,
+            "r14" => &mut regs.r14,
+            "r15" => &mut regs.r15,
+            "rflags" => {
+                regs.rflags = RFlags::from_bits_retain(value);
+                continue;
+            }
+            _ => return Err(ConfigError::Register(name.clone())),
+        };
+        *register = value;
+    }
+    Ok(())
+}
+
+/// Asks for what this configuration needs and old or unusual hosts lack.
+fn check_host(kvm: &Kvm, config: &Config) -> Result<(), BuildError> {
+    let need = |capability, name, what, at_least: u32| {
+        let found = kvm.extension(capability);
+        if u32::try_from(found).unwrap_or(0) < at_least {
+            return Err(BuildError::Missing { what, capability: name, found });
+        }
+        Ok(())
+    };
+    need(
+        Cap::ImmediateExit,
+        "KVM_CAP_IMMEDIATE_EXIT",
+        "way to stop a vCPU from outside (Linux 4.11 brought it)",
+        1,
+    )?;
+    if config.cpus > 1 {
+        need(Cap::MaxVcpus, "KVM_CAP_MAX_VCPUS", "room for so many vCPUs", config.cpus)?;
+    }
+    if config.irqchip == Irqchip::Kernel {
+        need(Cap::Irqchip, "KVM_CAP_IRQCHIP", "interrupt controller", 1)?;
+    }
+    if config.pit {
+        need(Cap::Pit2, "KVM_CAP_PIT2", "PIT", 1)?;
+    }
+    if config.memory.piece.iter().any(|piece| piece.read_only) {
+        need(Cap::ReadonlyMem, "KVM_CAP_READONLY_MEM", "read-only memory slots", 1)?;
+    }
+    if config.debug.step.is_some() || !config.debug.breakpoints.is_empty() {
+        need(Cap::SetGuestDebug, "KVM_CAP_SET_GUEST_DEBUG", "guest debugging", 1)?;
+    }
+    Ok(())
+}
+
+/// vCPU 0 gets the entry state; the others wait for the INIT and SIPI that it sends them.
+fn create_vcpus(
+    kvm: &Kvm,
+    vm: &Vm,
+    ram: &GuestRam,
+    config: &Config,
+    state: &X86State,
+) -> Result<Vec<KvmVcpu>, BuildError> {
+    let cpuid = kvm.supported_cpuid()?;
+    let ids = 0..u8::try_from(config.cpus).map_err(|_| ConfigError::Cpus(config.cpus))?;
+    let mut vcpus = Vec::with_capacity(ids.len());
+    for id in ids {
+        let mut vcpu = vm.create_vcpu(id, ram)?;
+        vcpu.set_cpuid(&cpuid, id)?;
+        if id == 0 {
+            vcpu.set_state(state)?;
+            let debug = GuestDebug {
+                single_step: config.debug.step.is_some(),
+                breakpoints: config.debug.breakpoints.clone(),
+            };
+            if debug != GuestDebug::default() {
+                vcpu.set_guest_debug(&debug)?;
+            }
+        }
+        vcpus.push(vcpu);
+    }
+    Ok(vcpus)
+}

@@ -1,0 +1,179 @@
+//! The one recipe for a machine.
+//!
+//! [`MachineBuilder::build`] goes through its steps in an order that finds a bad configuration or image before anything
+//! is created on the host, and that KVM demands: interrupt controller before vCPUs, memory and devices before the first
+//! instruction.
+
+mod build;
+mod console;
+mod devices;
+mod irq;
+mod run;
+
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex};
+
+use event_manager::MutEventSubscriber;
+use strata_devices::{Device, IrqLine, Serial, SerialInput};
+
+use crate::config::Config;
+use crate::kvm::{Calls, GuestRam, KvmVcpu, Probe, Vm};
+use crate::vcpu::{Buses, Control, Limits};
+
+pub use build::BuildError;
+pub use run::{Outcome, RunError};
+
+use console::Console;
+use irq::LateLine;
+
+/// A machine that is ready to run.
+#[derive(Debug)]
+pub struct Machine {
+    vm: Vm,
+    ram: GuestRam,
+    vcpus: Vec<KvmVcpu>,
+    buses: Arc<Buses>,
+    limits: Limits,
+    wall: Option<std::time::Duration>,
+    control: Control,
+    sources: Sources,
+}
+
+/// What the event loop watches while the guest runs.
+struct Sources(Vec<Box<dyn MutEventSubscriber + Send>>);
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sources({})", self.0.len())
+    }
+}
+
+/// Makes the event source that feeds the serial port, once there is one.
+type InputMaker = Box<dyn FnOnce(Arc<Mutex<Serial>>) -> Box<dyn MutEventSubscriber + Send>>;
+
+/// One device that the user of the library brought.
+struct Custom {
+    base: u64,
+    len: u64,
+    name: String,
+    device: Arc<dyn Device>,
+}
+
+/// Collects what a machine is made of.
+pub struct MachineBuilder {
+    config: Config,
+    image: Option<Vec<u8>>,
+    console: Console,
+    control: Control,
+    input: Option<InputMaker>,
+    pio: Vec<Custom>,
+    mmio: Vec<Custom>,
+    lines: Vec<(u32, Arc<LateLine>)>,
+    sources: Vec<Box<dyn MutEventSubscriber + Send>>,
+    calls: Calls,
+}
+
+impl std::fmt::Debug for MachineBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MachineBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    /// Begins with a configuration; the other parts have defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Descriptors`]: the process has no file descriptor left.
+    pub fn builder(config: Config) -> Result<MachineBuilder, BuildError> {
+        let control = Control::new().map_err(BuildError::Descriptors)?;
+        Ok(MachineBuilder {
+            config,
+            image: None,
+            console: Console::new(control.clone()),
+            control,
+            input: None,
+            pio: Vec::new(),
+            mmio: Vec::new(),
+            lines: Vec::new(),
+            sources: Vec::new(),
+            calls: Calls::new(),
+        })
+    }
+
+    /// The handle that pauses and stops this machine from any thread.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// The machine's RAM.
+    pub fn ram(&self) -> &strata_memory::Ram {
+        self.ram.ram()
+    }
+}
+
+impl MachineBuilder {
+    /// Runs these bytes instead of the file that the configuration names.
+    #[must_use]
+    pub fn image(mut self, image: impl Into<Vec<u8>>) -> Self {
+        self.image = Some(image.into());
+        self
+    }
+
+    /// Where the serial port and printing stubs write; by default nowhere. Should a write fail, the machine stops with
+    /// [`Stop::OutputClosed`](crate::Stop::OutputClosed).
+    #[must_use]
+    pub fn console(self, out: impl Write + Send + 'static) -> Self {
+        self.console.set(Box::new(out));
+        self
+    }
+
+    /// What is typed at the serial port: read whenever it is readable and the port has room.
+    #[must_use]
+    pub fn input(mut self, input: impl Read + AsRawFd + Send + 'static) -> Self {
+        self.input = Some(Box::new(move |serial| Box::new(SerialInput::new(input, serial))));
+        self
+    }
+
+    /// Puts a device of your own at ports `base` to `base + len - 1`.
+    #[must_use]
+    pub fn pio_device(mut self, base: u16, len: u64, name: &str, device: Arc<dyn Device>) -> Self {
+        self.pio.push(Custom { base: base.into(), len, name: name.to_owned(), device });
+        self
+    }
+
+    /// Puts a device of your own at `len` bytes of guest-physical address space from `base`.
+    #[must_use]
+    pub fn mmio_device(mut self, base: u64, len: u64, name: &str, device: Arc<dyn Device>) -> Self {
+        self.mmio.push(Custom { base, len, name: name.to_owned(), device });
+        self
+    }
+
+    /// An interrupt line for a device of your own. It is connected to `gsi` when the machine is built, and silent
+    /// until then.
+    pub fn irq_line(&mut self, gsi: u32) -> Arc<dyn IrqLine> {
+        let line = Arc::new(LateLine::default());
+        self.lines.push((gsi, Arc::clone(&line)));
+        line
+    }
+
+    /// Watches a file descriptor on the machine's event loop while the guest runs.
+    #[must_use]
+    pub fn event_source(mut self, source: Box<dyn MutEventSubscriber + Send>) -> Self {
+        self.sources.push(source);
+        self
+    }
+
+    /// Has `probe` see, and perhaps fail, every call made to KVM.
+    #[must_use]
+    pub fn probe(mut self, probe: Arc<dyn Probe>) -> Self {
+        self.calls = Calls::watched_by(probe);
+        self
+    }
+
+    /// The handle that will pause and stop the machine.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+}

@@ -1,0 +1,149 @@
+//! Running a machine: vCPU threads, and the event loop of the calling one.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
+use strata_memory::Ram;
+
+use super::Machine;
+use crate::kvm::{CallError, GuestRam, KvmVcpu, Vm};
+use crate::vcpu::{Budget, Control, Finished, NoTrace, Stop, Tracer, spawn};
+
+/// How a run ended, and what it left.
+#[derive(Debug)]
+pub struct Outcome<T = NoTrace> {
+    /// Why.
+    pub stop: Stop,
+    /// The vCPUs in order, each with its tracer. One whose thread panicked is missing.
+    pub vcpus: Vec<Finished<KvmVcpu, T>>,
+    vm: Vm,
+    ram: GuestRam,
+}
+
+impl<T> Outcome<T> {
+    /// RAM, as the guest left it.
+    pub fn ram(&self) -> &Ram {
+        self.ram.ram()
+    }
+
+    /// The pages that the guest has dirtied (see [`Vm::dirty_pages`]); needs `memory.dirty_log`.
+    ///
+    /// # Errors
+    ///
+    /// The call that failed.
+    pub fn dirty_pages(&self) -> Result<Vec<u64>, CallError> {
+        self.vm.dirty_pages(self.ram())
+    }
+}
+
+/// Why a machine could not run. The guest has executed nothing, or was stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The host gave no thread.
+    #[error("cannot start the thread of vCPU {vcpu}")]
+    Spawn {
+        /// Which vCPU.
+        vcpu: u8,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// The event loop failed.
+    #[error("the event loop failed")]
+    Events(#[source] event_manager::Error),
+}
+
+impl Machine {
+    /// Runs the machine until it stops.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`]: the host could not run it. How the guest ended is never an error.
+    pub fn run(self) -> Result<Outcome, RunError> {
+        self.run_traced(|_| NoTrace)
+    }
+
+    /// Runs the machine until it stops; `tracer` makes what watches each vCPU.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run).
+    pub fn run_traced<T: Tracer + 'static>(
+        self,
+        mut tracer: impl FnMut(u8) -> T,
+    ) -> Result<Outcome<T>, RunError> {
+        let Self { vm, ram, vcpus, buses, limits, wall, control, sources } = self;
+        let mut events = EventManager::<Box<dyn MutEventSubscriber>>::new().map_err(RunError::Events)?;
+        events.add_subscriber(Box::new(Ended(control.clone())));
+        for source in sources.0 {
+            events.add_subscriber(source);
+        }
+
+        let mut threads = Vec::with_capacity(vcpus.len());
+        let mut result = Ok(());
+        for (index, vcpu) in (0..=u8::MAX).zip(vcpus) {
+            // Debug events are vCPU 0's; the exit budget is everybody's.
+            let plan = (control.clone(), limits.clone());
+            match spawn(index, vcpu, tracer(index), buses.clone(), plan) {
+                Ok(thread) => threads.push(thread),
+                Err(source) => {
+                    control.stop(Stop::Interrupted);
+                    result = Err(RunError::Spawn { vcpu: index, source });
+                    break;
+                }
+            }
+        }
+        if result.is_ok() {
+            result = watch(&mut events, &control, wall);
+        }
+        // Whatever happened, no thread outlives this call. A panic has been counted as a stop by the thread itself.
+        control.stop(Stop::Interrupted);
+        control.wait_for_all();
+        let vcpus = threads.into_iter().filter_map(|thread| thread.join().ok()).collect();
+        result?;
+        let stop = control.stopped().unwrap_or(Stop::Interrupted);
+        Ok(Outcome { stop, vcpus, vm, ram })
+    }
+}
+
+/// Serves events until the machine has ended or its time is up.
+fn watch(
+    events: &mut EventManager<Box<dyn MutEventSubscriber>>,
+    control: &Control,
+    wall: Option<Duration>,
+) -> Result<(), RunError> {
+    let start = Instant::now();
+    while control.stopped().is_none() {
+        let timeout = match wall {
+            None => -1,
+            Some(limit) => {
+                let left = limit.saturating_sub(start.elapsed());
+                if left.is_zero() {
+                    control.stop(Stop::Budget(Budget::Wall(limit)));
+                    break;
+                }
+                // Rounded up: waking a millisecond late is right, waking early would spin.
+                i32::try_from(left.as_millis().saturating_add(1)).unwrap_or(i32::MAX)
+            }
+        };
+        events.run_with_timeout(timeout).map_err(RunError::Events)?;
+    }
+    Ok(())
+}
+
+/// Wakes the event loop when the machine has ended.
+struct Ended(Control);
+
+impl MutEventSubscriber for Ended {
+    fn process(&mut self, _: Events, _: &mut EventOps<'_>) {
+        // The loop looks at the control itself after every event.
+    }
+
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        if ops.add(Events::new(self.0.ended(), EventSet::IN)).is_err() {
+            // Without this the loop could sleep for ever.
+            self.0.stop(Stop::Interrupted);
+        }
+    }
+}

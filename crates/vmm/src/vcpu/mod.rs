@@ -1,0 +1,50 @@
+//! The two loops of a vCPU: [`run`] is the tight one, from exit to device and back; [`Control`] is the state machine
+//! around it, where a machine is paused and stopped.
+
+mod control;
+mod exit;
+#[cfg(test)]
+mod fake;
+mod run;
+mod stop;
+mod thread;
+mod trace;
+
+pub use control::Control;
+pub use exit::{DebugEvent, Exit};
+pub use run::{Buses, ExitBudget, Limits, Pause, run};
+pub use stop::{Budget, Stop};
+pub use thread::Finished;
+pub(crate) use thread::spawn;
+pub use trace::{ExitLog, NoTrace, Tracer};
+
+use strata_cpu::X86State;
+
+use crate::kvm::{CallError, VcpuKicker};
+
+/// What the loops need of a virtual processor: KVM's, or one that a test scripts.
+pub trait Vcpu: Send {
+    /// Runs the guest until it needs the VMM.
+    ///
+    /// # Errors
+    ///
+    /// The call that failed. A kick and a signal are no errors but exits.
+    fn run(&mut self) -> Result<Exit<'_>, CallError>;
+
+    /// The architectural state, with the I/O of the last exit completed.
+    ///
+    /// # Errors
+    ///
+    /// The call that failed.
+    fn state(&mut self) -> Result<X86State, CallError>;
+
+    /// Replaces the architectural state; what [`X86State`] does not own stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// The call that failed, with `EINVAL` for a state that the processor cannot be in.
+    fn set_state(&mut self, state: &X86State) -> Result<(), CallError>;
+
+    /// A handle that ends [`run`](Self::run) from any thread.
+    fn kicker(&self) -> VcpuKicker;
+}

@@ -1,0 +1,159 @@
+//! The inner loop: exit in, device, answer out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use kvm_bindings::{KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
+use strata_devices::{Bus, Effect};
+
+use super::Vcpu;
+use super::exit::Exit;
+use super::stop::{Budget, Stop};
+use super::trace::Tracer;
+use crate::kvm::CallError;
+
+/// The two address spaces that devices sit in.
+#[derive(Debug)]
+pub struct Buses {
+    /// Ports, 0 to 0xffff.
+    pub pio: Bus,
+    /// Guest-physical addresses without RAM.
+    pub mmio: Bus,
+}
+
+/// How many exits all vCPUs of a machine may make together.
+#[derive(Debug)]
+pub struct ExitBudget {
+    limit: u64,
+    left: AtomicU64,
+}
+
+impl ExitBudget {
+    /// A budget of `limit` exits.
+    pub fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self { limit, left: AtomicU64::new(limit) })
+    }
+
+    /// Takes one; `false` when that was the last.
+    fn take(&self) -> bool {
+        let before = self.left.fetch_update(Relaxed, Relaxed, |left| Some(left.saturating_sub(1)));
+        before.unwrap_or_else(|left| left) > 1
+    }
+}
+
+/// What ends the loop beside the guest itself.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// The machine's exit budget, shared by its vCPUs.
+    pub exits: Option<Arc<ExitBudget>>,
+    /// How many debug events to pass over before one is a stop: the steps of a single-stepped guest, less one.
+    pub debug_events: u64,
+}
+
+/// Why the inner loop returned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pause {
+    /// The guest is done, or may not go on.
+    Stop(Stop),
+    /// Somebody kicked the vCPU: look at [`Control`](super::Control).
+    Kicked,
+}
+
+/// Runs `vcpu`, sending its exits to `buses`, until it stops or is kicked.
+///
+/// # Errors
+///
+/// The call of the vCPU that failed.
+pub fn run<V: Vcpu, T: Tracer>(
+    vcpu: &mut V,
+    buses: &Buses,
+    limits: &mut Limits,
+    tracer: &mut T,
+) -> Result<Pause, CallError> {
+    loop {
+        let mut exit = vcpu.run()?;
+        let step = handle(&mut exit, buses);
+        match step {
+            Step::Kicked => return Ok(Pause::Kicked),
+            Step::Again => continue,
+            Step::Go | Step::Stop(_) => tracer.exit(&exit),
+        }
+        match step {
+            Step::Stop(Stop::Debug(_)) if limits.debug_events > 0 => limits.debug_events -= 1,
+            Step::Stop(stop) => return Ok(Pause::Stop(stop)),
+            _ => {}
+        }
+        if let Some(budget) = &limits.exits
+            && !budget.take()
+        {
+            return Ok(Pause::Stop(Stop::Budget(Budget::Exits(budget.limit))));
+        }
+    }
+}
+
+/// What an exit asks of the loop.
+enum Step {
+    /// Handled: enter the guest again.
+    Go,
+    /// Nothing happened that the guest would notice: enter it again.
+    Again,
+    Kicked,
+    Stop(Stop),
+}
+
+impl From<Effect> for Step {
+    fn from(effect: Effect) -> Self {
+        match effect {
+            Effect::PowerOff => Self::Stop(Stop::PowerOff),
+            Effect::Reset => Self::Stop(Stop::Reset),
+            Effect::DebugExit(value) => Self::Stop(Stop::DebugExit { value }),
+            // `Effect::None`; and should `Effect` grow, what this loop does not know it does not do.
+            _ => Self::Go,
+        }
+    }
+}
+
+fn handle(exit: &mut Exit<'_>, buses: &Buses) -> Step {
+    match exit {
+        // A string instruction is one exit with many accesses: each goes to the device on its own, in its width.
+        Exit::PioRead { port, width, data } => {
+            for access in data.chunks_mut(usize::from((*width).max(1))) {
+                buses.pio.read(u64::from(*port), access);
+            }
+            Step::Go
+        }
+        Exit::PioWrite { port, width, data } => {
+            let mut accesses = data.chunks(usize::from((*width).max(1)));
+            let effect = accesses.find_map(|access| match buses.pio.write(u64::from(*port), access) {
+                Effect::None => None,
+                effect => Some(effect),
+            });
+            effect.unwrap_or(Effect::None).into()
+        }
+        Exit::MmioRead { addr, data } => {
+            buses.mmio.read(*addr, data);
+            Step::Go
+        }
+        Exit::MmioWrite { addr, data } => buses.mmio.write(*addr, data).into(),
+        Exit::Kicked => Step::Kicked,
+        Exit::Interrupted => Step::Again,
+        Exit::Halt => Step::Stop(Stop::Halted),
+        Exit::Shutdown => Step::Stop(Stop::TripleFault),
+        Exit::Debug(event) => Step::Stop(Stop::Debug(*event)),
+        Exit::SystemEvent { kind, .. } => Step::Stop(match *kind {
+            KVM_SYSTEM_EVENT_SHUTDOWN => Stop::PowerOff,
+            KVM_SYSTEM_EVENT_RESET => Stop::Reset,
+            kind => Stop::SystemEvent { kind },
+        }),
+        Exit::FailEntry { reason, cpu } => Step::Stop(Stop::FailEntry { reason: *reason, cpu: *cpu }),
+        Exit::InternalError { suberror, data } => {
+            Step::Stop(Stop::InternalError { suberror: *suberror, data: data.to_vec() })
+        }
+        Exit::MemoryFault { gpa, size, .. } => Step::Stop(Stop::MemoryFault { gpa: *gpa, size: *size }),
+        Exit::Unknown { reason } => Step::Stop(Stop::UnknownExit { reason: *reason }),
+    }
+}
+
+#[cfg(test)]
+#[path = "run_test.rs"]
+mod tests;

@@ -1,0 +1,128 @@
+//! The steps of `cargo xtask test`.
+
+use std::error::Error;
+use std::process::Command;
+
+use super::{Context, Report, Step, cargo_tests, examples, guests, readme};
+use crate::lint as rules;
+use crate::process::capture;
+use crate::tools::{NASM, STRACE, Tools};
+use crate::workspace::Package;
+
+/// Whether a step belongs to `--quick` too: what seldom fails alone, or takes long, does not.
+const QUICK: bool = true;
+const THOROUGH: bool = false;
+
+const STEPS: &[(bool, Step)] = &[
+    (QUICK, Step { name: "tools", run: |context| Ok(tools(context)) }),
+    (
+        QUICK,
+        Step {
+            name: "format",
+            run: |context| cargo(context, &["fmt", "--all", "--check", "--", "--color=never"]),
+        },
+    ),
+    (QUICK, Step { name: "house rules", run: house_rules }),
+    (QUICK, Step { name: "clippy", run: clippy }),
+    (QUICK, Step { name: "build", run: build }),
+    (QUICK, Step { name: "tests", run: cargo_tests::run }),
+    (THOROUGH, Step { name: "documented examples", run: cargo_tests::run_documented }),
+    (QUICK, Step { name: "guests", run: guests::all }),
+    (QUICK, Step { name: "wrong guests fail", run: guests::wrong }),
+    (THOROUGH, Step { name: "examples", run: examples::run }),
+    (THOROUGH, Step { name: "crates alone", run: alone }),
+    (THOROUGH, Step { name: "documentation", run: documentation }),
+    (THOROUGH, Step { name: "commands in docs", run: readme::check }),
+    (THOROUGH, Step { name: "packages", run: packages }),
+];
+
+/// Every step.
+pub(super) fn all() -> Vec<Step> {
+    STEPS.iter().map(|(_, step)| *step).collect()
+}
+
+/// The steps that are done in under a minute once everything is built.
+pub(super) fn quick() -> Vec<Step> {
+    STEPS.iter().filter(|(quick, _)| *quick == QUICK).map(|(_, step)| *step).collect()
+}
+
+/// Runs `cargo ARGUMENTS`; it has to succeed.
+pub(super) fn cargo(context: &Context, arguments: &[&str]) -> Result<Report, Box<dyn Error>> {
+    command(context.workspace.cargo(arguments.iter().copied()))
+}
+
+/// Runs a command; it has to succeed.
+pub(super) fn command(command: Command) -> Result<Report, Box<dyn Error>> {
+    let done = capture(command)?;
+    Ok(if done.status.success() { Report::passed() } else { Report::failed(done.output) })
+}
+
+fn tools(context: &Context) -> Report {
+    let tools = Tools::of_this_process(!context.install.no_install);
+    let mut report = Report::default();
+    for tool in [&NASM, &STRACE] {
+        report.add(tools.ensure(tool).map(drop).map_err(|error| error.to_string()));
+    }
+    report
+}
+
+fn house_rules(context: &Context) -> Result<Report, Box<dyn Error>> {
+    let found = rules::check(&context.workspace)?;
+    if found.is_empty() {
+        return Ok(Report::passed());
+    }
+    let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+    Ok(Report::failed(lines.join("\n")))
+}
+
+fn clippy(context: &Context) -> Result<Report, Box<dyn Error>> {
+    cargo(context, &["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny=warnings"])
+}
+
+/// Builds strata as people get it: with its default features and nothing of the other packages.
+pub(super) fn build(context: &Context) -> Result<Report, Box<dyn Error>> {
+    cargo(context, &["build", "--package", "strata-cli"])
+}
+
+/// Each library as somebody else would take it: by itself, with its default features and with none.
+///
+/// Tests come along with the default features only; without any, they could turn features on that the library
+/// itself does not ask for.
+fn alone(context: &Context) -> Result<Report, Box<dyn Error>> {
+    let mut report = Report::default();
+    for package in context.workspace.published().filter(|package| package.has_library()) {
+        let Package { name, .. } = package;
+        for features in
+            [&["--all-targets"][..], &["--lib", "--no-default-features"], &["--lib", "--all-features"]]
+        {
+            let arguments = [&["clippy", "--package", name], features, &["--", "--deny=warnings"]].concat();
+            let done = capture(context.workspace.cargo(arguments.iter().copied()))?;
+            let failed = || format!("cargo {}\n{}", arguments.join(" "), done.output);
+            report.add(if done.status.success() { Ok(()) } else { Err(failed()) });
+        }
+    }
+    Ok(report)
+}
+
+fn documentation(context: &Context) -> Result<Report, Box<dyn Error>> {
+    // Ours only: not what its dependencies document.
+    let mut doc = context.workspace.cargo(["doc", "--workspace", "--no-deps", "--all-features"]);
+    doc.env("RUSTDOCFLAGS", "--deny warnings");
+    command(doc)
+}
+
+/// Every crate can be packaged. That siblings are in no registry yet is no hindrance: those packaged in the same run
+/// are taken.
+fn packages(context: &Context) -> Result<Report, Box<dyn Error>> {
+    package(context, &["--no-verify"])
+}
+
+/// `cargo package` for all that is published, with what is in the working tree.
+pub(super) fn package(context: &Context, options: &[&str]) -> Result<Report, Box<dyn Error>> {
+    let mut arguments = vec!["package", "--allow-dirty"];
+    for package in context.workspace.published() {
+        arguments.extend(["--package", &package.name]);
+    }
+    arguments.extend(options);
+    cargo(context, &arguments)
+}

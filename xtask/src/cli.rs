@@ -1,0 +1,66 @@
+//! The command line of `cargo xtask`.
+
+use std::ffi::OsString;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Strata's own tasks.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Assemble a guest from guests/, run it in strata and compare the run with the guest's header
+    RunGuest(RunGuest),
+    /// Run everything that has to pass
+    Test(Test),
+    /// Run `test`, and the checks that need more tools: the oldest compiler, cargo-deny, miri
+    Ci(Ci),
+    /// Check the house's rules: dependency direction, where KVM may be named, SAFETY comments and more
+    Lint,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Without NAME the guest `hello` is run.")]
+pub(crate) struct RunGuest {
+    /// Name of a guest in guests/, or the path of an .asm file
+    #[arg(value_name = "NAME|PATH", conflicts_with_all = ["all", "list"])]
+    pub(crate) guest: Option<String>,
+    /// Run every guest; one line each, then a summary
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) all: bool,
+    /// List the guests with what each is about
+    #[arg(long)]
+    pub(crate) list: bool,
+    #[command(flatten)]
+    pub(crate) install: Install,
+    /// Options for `strata run`, after `--`
+    #[arg(last = true, value_name = "STRATA OPTIONS", conflicts_with = "list")]
+    pub(crate) strata_options: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Leave out what takes long: a few steps that seldom fail alone
+    #[arg(long)]
+    pub(crate) quick: bool,
+    #[command(flatten)]
+    pub(crate) install: Install,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ci {
+    #[command(flatten)]
+    pub(crate) install: Install,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Install {
+    /// Never install a missing tool; fail and name the command that would
+    #[arg(long)]
+    pub(crate) no_install: bool,
+}

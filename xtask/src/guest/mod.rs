@@ -1,0 +1,128 @@
+//! Guests: found in guests/, described by their headers, run, and compared with what they must do.
+//!
+//! `header` says what must come out, `report` what did, `expect` compares the two (`notation` is how exits are written
+//! in both, `diff` how a difference is shown), `run` makes it happen.
+
+mod diff;
+mod expect;
+mod header;
+mod notation;
+mod report;
+mod run;
+#[cfg(test)]
+mod samples;
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+pub(crate) use expect::{Deviation, Kind};
+pub(crate) use header::{Bytes, Header, HeaderError, Number, split};
+#[cfg(test)]
+pub(crate) use run::{Failure, Seen};
+pub(crate) use run::{Outcome, Row, Runner, Show, run_all};
+
+/// One guest: an assembler file with a header.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    /// The file's name without `.asm`.
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) header: Header,
+}
+
+/// Why a guest could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GuestError {
+    /// The folder or the file can't be read.
+    #[error("could not read {path}")]
+    Read { path: String, source: io::Error },
+    /// The header is missing or wrong.
+    #[error("{path}:{line}: {message}")]
+    Header { path: String, line: usize, message: HeaderError },
+    /// No guest has this name.
+    #[error("there is no guest `{name}`{}; `cargo xtask run-guest --list` lists them all", did_you_mean(.near))]
+    Unknown { name: String, near: Vec<String> },
+}
+
+fn did_you_mean(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(" or ")) }
+}
+
+impl Guest {
+    /// Reads the guest in the file at `path`.
+    pub(crate) fn read(path: &Path) -> Result<Self, GuestError> {
+        let shown = || path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|source| GuestError::Read { path: shown(), source })?;
+        let header = Header::parse(&text).map_err(|(line, message)| GuestError::Header {
+            path: shown(),
+            line,
+            message,
+        })?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { name, path: path.to_owned(), header })
+    }
+
+    /// Every guest in `folder`, by name. Only `*.asm` in the folder itself; what guests include is below it.
+    pub(crate) fn all(folder: &Path) -> Result<Vec<Self>, GuestError> {
+        names(folder)?.iter().map(|name| Self::read(&file(folder, name))).collect()
+    }
+
+    /// The guest that somebody means by `word`: the path of an `.asm` file, or a name in `folder`.
+    pub(crate) fn named(folder: &Path, word: &str) -> Result<Self, GuestError> {
+        let is_path = word.contains('/') || Path::new(word).extension().is_some_and(|ending| ending == "asm");
+        if is_path {
+            return Self::read(Path::new(word));
+        }
+        let names = names(folder)?;
+        if names.iter().any(|name| name == word) {
+            return Self::read(&file(folder, word));
+        }
+        let near = names.into_iter().filter(|name| is_near(word, name)).collect();
+        Err(GuestError::Unknown { name: word.to_owned(), near })
+    }
+}
+
+fn file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.asm"))
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, GuestError> {
+    let failed = |source| GuestError::Read { path: folder.display().to_string(), source };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|ending| ending == "asm")
+            && let Some(stem) = path.file_stem()
+        {
+            names.push(stem.to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Whether somebody who typed `word` may have meant `name`.
+fn is_near(word: &str, name: &str) -> bool {
+    name.contains(word) || edits(word, name) <= 1 + word.len() / 4
+}
+
+/// How many characters must be put in, left out or replaced to make `a` into `b` (Levenshtein's distance).
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    // `row[j]`: the distance between what was seen of `a` and the first `j` characters of `b`.
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+#[path = "mod_test.rs"]
+mod tests;

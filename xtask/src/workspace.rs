@@ -1,0 +1,216 @@
+//! The Cargo workspace we belong to: its packages, and the programs it builds.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+
+/// Why the workspace could not be read or built.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorkspaceError {
+    /// Cargo could not be started.
+    #[error("could not start cargo")]
+    Start { source: io::Error },
+    /// Cargo's answer could not be read.
+    #[error("could not read what cargo prints")]
+    Read { source: io::Error },
+    /// Cargo failed; it has said why on standard error.
+    #[error("`cargo {arguments}` failed")]
+    Failed { arguments: String },
+    /// Cargo's answer is not what it should be.
+    #[error("could not understand what cargo prints")]
+    Parse { source: serde_json::Error },
+    /// Cargo built everything, but not that.
+    #[error("cargo built no program `{program}`")]
+    NotBuilt { program: String },
+}
+
+/// What `cargo metadata` says.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Workspace {
+    #[serde(rename = "workspace_root")]
+    pub(crate) root: PathBuf,
+    #[serde(rename = "target_directory")]
+    pub(crate) target: PathBuf,
+    pub(crate) packages: Vec<Package>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) manifest_path: PathBuf,
+    pub(crate) rust_version: Option<String>,
+    /// Registries it may go to: absent for any, empty for none.
+    pub(crate) publish: Option<Vec<String>>,
+    pub(crate) dependencies: Vec<Dependency>,
+    pub(crate) targets: Vec<Target>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Dependency {
+    pub(crate) name: String,
+    /// `dev`, `build`, or absent for an ordinary one.
+    pub(crate) kind: Option<String>,
+    pub(crate) optional: bool,
+    /// Present for packages of this workspace.
+    pub(crate) path: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Target {
+    pub(crate) name: String,
+    pub(crate) kind: Vec<String>,
+}
+
+impl Package {
+    pub(crate) fn is_published(&self) -> bool {
+        self.publish.as_ref().is_none_or(|registries| !registries.is_empty())
+    }
+
+    pub(crate) fn has_library(&self) -> bool {
+        self.targets.iter().any(|target| target.is("lib"))
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.manifest_path.parent().unwrap_or(Path::new("."))
+    }
+}
+
+impl Target {
+    pub(crate) fn is(&self, kind: &str) -> bool {
+        self.kind.iter().any(|own| own == kind)
+    }
+}
+
+/// A program that cargo built.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// Name of the target: of the binary, the example.
+    pub(crate) name: String,
+    /// Folder of its package, which is where cargo would run it.
+    pub(crate) package: PathBuf,
+    pub(crate) path: PathBuf,
+}
+
+/// The cargo that runs us.
+pub(crate) fn cargo() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+impl Workspace {
+    /// The workspace of the current directory.
+    pub(crate) fn find() -> Result<Self, WorkspaceError> {
+        let mut command = Command::new(cargo());
+        command.args(["metadata", "--no-deps", "--format-version=1"]).stderr(Stdio::inherit());
+        let done = command.output().map_err(|source| WorkspaceError::Start { source })?;
+        if !done.status.success() {
+            return Err(WorkspaceError::Failed { arguments: "metadata".into() });
+        }
+        serde_json::from_slice(&done.stdout).map_err(|source| WorkspaceError::Parse { source })
+    }
+
+    /// `cargo`, in the root of the workspace.
+    pub(crate) fn cargo<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = Command::new(cargo());
+        command.args(arguments).current_dir(&self.root);
+        command
+    }
+
+    pub(crate) fn published(&self) -> impl Iterator<Item = &Package> {
+        self.packages.iter().filter(|package| package.is_published())
+    }
+
+    /// The oldest compiler that all of it must build with.
+    pub(crate) fn oldest_compiler(&self) -> Option<&str> {
+        self.packages.iter().find_map(|package| package.rust_version.as_deref())
+    }
+
+    /// Builds strata and says where it is.
+    pub(crate) fn build_strata(&self) -> Result<PathBuf, WorkspaceError> {
+        let programs = self.build(&["--package", "strata-cli", "--bin", "strata"])?;
+        let strata = programs.into_iter().find(|program| program.name == "strata");
+        strata
+            .map(|program| program.path)
+            .ok_or_else(|| WorkspaceError::NotBuilt { program: "strata".into() })
+    }
+
+    /// Builds what `selection` selects and lists the programs among it.
+    ///
+    /// Cargo's errors and warnings go to standard error. One line there says so when there is something to build:
+    /// the first build takes a minute.
+    pub(crate) fn build(&self, selection: &[&str]) -> Result<Vec<Program>, WorkspaceError> {
+        let fixed = ["build", "--quiet", "--message-format=json-render-diagnostics"];
+        let mut command = self.cargo(fixed.into_iter().chain(selection.iter().copied()));
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|source| WorkspaceError::Start { source })?;
+        let mut programs = Vec::new();
+        let mut announced = false;
+        for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
+            let line = line.map_err(|source| WorkspaceError::Read { source })?;
+            let message: Message =
+                serde_json::from_str(&line).map_err(|source| WorkspaceError::Parse { source })?;
+            if message.fresh == Some(false) && !announced {
+                eprintln!("building: cargo build {}", selection.join(" "));
+                announced = true;
+            }
+            programs.extend(message.into_program());
+        }
+        let status = child.wait().map_err(|source| WorkspaceError::Read { source })?;
+        if status.success() {
+            Ok(programs)
+        } else {
+            Err(WorkspaceError::Failed { arguments: format!("build {}", selection.join(" ")) })
+        }
+    }
+}
+
+/// One line of cargo's JSON messages; those without an executable are of no interest here.
+#[derive(Debug, Deserialize)]
+struct Message {
+    fresh: Option<bool>,
+    manifest_path: Option<PathBuf>,
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+}
+
+impl Message {
+    fn into_program(self) -> Option<Program> {
+        let package = self.manifest_path?.parent()?.to_owned();
+        Some(Program { name: self.target?.name, package, path: self.executable? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_cargos_messages_only_programs_count() {
+        let parse = |text| serde_json::from_str::<Message>(text).unwrap().into_program();
+        let library = r#"{"reason":"compiler-artifact","manifest_path":"/w/a/Cargo.toml","fresh":true,
+            "target":{"name":"a","kind":["lib"]},"executable":null}"#;
+        let program = r#"{"reason":"compiler-artifact","manifest_path":"/w/s/Cargo.toml","fresh":true,
+            "target":{"name":"strata","kind":["bin"]},"executable":"/t/debug/strata"}"#;
+        assert!(parse(library).is_none());
+        assert!(parse(r#"{"reason":"build-finished","success":true}"#).is_none());
+        let strata = parse(program).unwrap();
+        assert_eq!((strata.name.as_str(), strata.path.as_path()), ("strata", Path::new("/t/debug/strata")));
+        assert_eq!(strata.package, Path::new("/w/s"));
+    }
+
+    #[test]
+    fn only_an_empty_list_of_registries_means_unpublished() {
+        let package = |publish: &str| -> Package {
+            serde_json::from_str(&format!(
+                r#"{{"name":"a","manifest_path":"/w/a/Cargo.toml","publish":{publish},"dependencies":[],"targets":[]}}"#
+            ))
+            .unwrap()
+        };
+        assert!(package("null").is_published());
+        assert!(package(r#"["somewhere"]"#).is_published());
+        assert!(!package("[]").is_published());
+    }
+}
