@@ -128,6 +128,10 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "ADDRESS,LENGTH", requires = "report", help_heading = "Output")]
     pub(crate) dump: Vec<Dump>,
 
+    /// Record every exit with its answer, to be replayed without KVM
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) record: Option<PathBuf>,
+
     /// Print every KVM call and mapping on standard error, in strace's notation
     #[arg(long, help_heading = "Output")]
     pub(crate) show_ioctls: bool,

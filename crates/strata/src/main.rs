@@ -10,6 +10,7 @@ mod signals;
 mod terminal;
 
 use std::error::Error;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -42,10 +43,15 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err((code, message)) => {
-            eprintln!("strata: {message}");
+            say(&message);
             ExitCode::from(code)
         }
     }
+}
+
+/// A line on standard error. Where nobody reads that any more, there is nobody to tell.
+fn say(message: &str) {
+    let _ = writeln!(std::io::stderr(), "strata: {message}");
 }
 
 /// An error and its causes, outermost first.

@@ -13,6 +13,7 @@ use strata_vmm::vcpu::Vcpu as _;
 use strata_vmm::{Budget, ExitLog, Outcome, Stop};
 
 use crate::cli::Dump;
+use crate::run::Watch;
 
 /// Everything that can be said of a run. Addresses and register values are hexadecimal strings: JSON's numbers do not
 /// hold 64 bits.
@@ -33,34 +34,41 @@ pub(crate) struct Report {
 impl Report {
     /// Collects the report; reads vCPU 0's registers, and the dirty log if there is one.
     pub(crate) fn new(
-        outcome: &mut Outcome<ExitLog>,
+        outcome: &mut Outcome<Watch>,
         dumps: &[Dump],
         dirty_log: bool,
         output: &[u8],
     ) -> Result<Self, CallError> {
         let mut exits = Vec::new();
-        for (index, vcpu) in outcome.vcpus.iter().enumerate() {
-            let name = if index == 0 { String::new() } else { format!("vcpu{index}: ") };
-            for (count, line) in vcpu.tracer.lines() {
+        for vcpu in &outcome.vcpus {
+            let name = if vcpu.index == 0 { String::new() } else { format!("vcpu{}: ", vcpu.index) };
+            let Some(log) = &vcpu.tracer.0 else { continue };
+            for (count, line) in log.lines() {
                 let times = if *count > 1 { format!("{count} * ") } else { String::new() };
                 exits.push(format!("{name}{times}{line}"));
             }
-            if vcpu.tracer.dropped() > 0 {
-                exits.push(format!("{name}{} more", vcpu.tracer.dropped()));
+            if log.dropped() > 0 {
+                exits.push(format!("{name}{} more", log.dropped()));
             }
         }
-        let dirty =
-            if dirty_log { Some(outcome.dirty_pages()?.into_iter().map(hex).collect()) } else { None };
-        let registers = match outcome.vcpus.first_mut() {
+        let registers = match outcome.vcpus.iter_mut().find(|vcpu| vcpu.index == 0) {
             Some(first) => registers(&first.vcpu.state()?),
             None => BTreeMap::new(),
         };
+        // After the state: reading that completes what the last exit began, which may write to memory.
+        let dirty =
+            if dirty_log { Some(outcome.dirty_pages()?.into_iter().map(hex).collect()) } else { None };
         Ok(Self {
             stop: details(&outcome.stop),
             text: outcome.stop.to_string(),
             exit_code: outcome.stop.exit_code(),
             exits,
-            exit_count: outcome.vcpus.iter().map(|vcpu| vcpu.tracer.count()).sum(),
+            exit_count: outcome
+                .vcpus
+                .iter()
+                .filter_map(|vcpu| vcpu.tracer.0.as_ref())
+                .map(ExitLog::count)
+                .sum(),
             output: String::from_utf8_lossy(output).into_owned(),
             memory: dumps.iter().map(|dump| (hex(dump.address), memory(outcome, *dump))).collect(),
             dirty,
@@ -81,7 +89,7 @@ fn hex(value: u64) -> String {
 }
 
 /// The bytes as hexadecimal digits; nothing where there is no RAM.
-fn memory(outcome: &Outcome<ExitLog>, dump: Dump) -> Option<String> {
+fn memory(outcome: &Outcome<Watch>, dump: Dump) -> Option<String> {
     let ram = outcome.ram();
     if u64::try_from(dump.len).ok()? > ram.size() {
         return None;

@@ -1,14 +1,16 @@
 //! `strata run`.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufWriter};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use strata_vmm::cassette::{Recorder, VcpuRecorder};
 use strata_vmm::config::{LayerError, Serial};
 use strata_vmm::kvm::{CallError, StraceLog};
 use strata_vmm::machine::{BuildError, RunError};
-use strata_vmm::{Config, ExitLog, Machine};
+use strata_vmm::vcpu::Vcpu as _;
+use strata_vmm::{Config, ExitLog, Machine, Stop};
 
 use crate::cli::RunOptions;
 use crate::report::{Output, Report};
@@ -32,9 +34,9 @@ pub(crate) enum Error {
     Console(#[source] io::Error),
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
-    #[error("cannot write the report {}", path.display())]
-    Report { path: PathBuf, source: io::Error },
-    #[error("cannot read the guest's state for the report")]
+    #[error("cannot write {}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("cannot read the guest's state")]
     State(#[source] CallError),
 }
 
@@ -66,24 +68,62 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let machine = builder.event_source(Box::new(signals)).build()?;
 
     let terminal = if wants_input { KeyByKey::on_stdin() } else { None };
-    let stop = match &options.report {
-        None => machine.run()?.stop,
-        Some(path) => {
-            // A report that cannot be written should be known before the guest runs, not after.
-            let file =
-                fs::File::create(path).map_err(|source| Error::Report { path: path.clone(), source })?;
-            let mut outcome = machine.run_traced(|_| ExitLog::default())?;
-            let report =
-                Report::new(&mut outcome, &options.dump, dirty_log, &output.taken()).map_err(Error::State)?;
-            report.write_to(file).map_err(|source| Error::Report { path: path.clone(), source })?;
-            outcome.stop
-        }
+    let stop = if options.report.is_none() && options.record.is_none() {
+        machine.run()?.stop
+    } else {
+        watched(machine, options, dirty_log, &output)?
     };
     drop(terminal);
     if !options.quiet {
-        eprintln!("strata: {stop}");
+        crate::say(&stop.to_string());
     }
     Ok(stop.exit_code())
+}
+
+/// What watches each vCPU of a run that is reported, recorded or both.
+pub(crate) type Watch = (Option<ExitLog>, Option<VcpuRecorder<BufWriter<File>>>);
+
+/// Runs a machine with a report, a recording or both.
+fn watched(
+    mut machine: Machine,
+    options: &RunOptions,
+    dirty_log: bool,
+    output: &Output,
+) -> Result<Stop, Error> {
+    // A file that cannot be written should be known before the guest runs, not after.
+    let create =
+        |path: &PathBuf| File::create(path).map_err(|source| Error::File { path: path.clone(), source });
+    let report = options.report.as_ref().map(|path| Ok::<_, Error>((path, create(path)?))).transpose()?;
+    let record = options.record.as_ref().map(|path| Ok::<_, Error>((path, create(path)?))).transpose()?;
+    let recorder = match record {
+        None => None,
+        Some((path, file)) => {
+            let failed = |source| Error::File { path: path.clone(), source };
+            let recorder = Recorder::new(BufWriter::new(file)).map_err(failed)?;
+            for (vcpu, state) in (0..).zip(machine.states().map_err(Error::State)?) {
+                recorder.entry(vcpu, &state);
+            }
+            Some((path, recorder))
+        }
+    };
+
+    let log = report.is_some();
+    let mut outcome = machine.run_traced(|vcpu| -> Watch {
+        (log.then(ExitLog::default), recorder.as_ref().map(|(_, recorder)| recorder.tracer(vcpu)))
+    })?;
+
+    if let Some((path, recorder)) = recorder {
+        for vcpu in &mut outcome.vcpus {
+            recorder.last(vcpu.index, &vcpu.vcpu.state().map_err(Error::State)?);
+        }
+        recorder.finish().map_err(|source| Error::File { path: path.clone(), source })?;
+    }
+    if let Some((path, file)) = report {
+        let report = Report::new(&mut outcome, &options.dump, dirty_log, &output.taken());
+        let written = report.map_err(Error::State)?.write_to(file);
+        written.map_err(|source| Error::File { path: path.clone(), source })?;
+    }
+    Ok(outcome.stop)
 }
 
 /// The configuration file, with the options over it.
@@ -105,6 +145,7 @@ fn config(options: &RunOptions) -> Result<Config, Error> {
         config.image.clone_from(image);
     } else if let Some(beside) = file.as_ref().and_then(|(path, _)| path.parent())
         && !config.image.as_os_str().is_empty()
+        && !options.settings().iter().any(|(key, _)| key == "image")
     {
         // A file names its image as seen from where the file is.
         config.image = beside.join(&config.image);

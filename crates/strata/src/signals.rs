@@ -3,7 +3,7 @@
 use std::io::{self, Read as _};
 use std::os::unix::net::UnixStream;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use strata_vmm::event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use strata_vmm::{Control, Stop};
 
@@ -17,7 +17,7 @@ impl Signals {
     pub(crate) fn new(control: Control) -> io::Result<Self> {
         let (arrived, handler) = UnixStream::pair()?;
         arrived.set_nonblocking(true)?;
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
             signal_hook::low_level::pipe::register(signal, handler.try_clone()?)?;
         }
         Ok(Self { arrived, control })

@@ -43,10 +43,15 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+#[cfg(any(test, feature = "cassette"))]
+pub mod cassette;
 pub mod config;
 pub mod host;
 pub mod kvm;
 pub mod machine;
+pub mod saved;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod vcpu;
 
 pub use config::{Config, ConfigError};

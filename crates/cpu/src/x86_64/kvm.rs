@@ -2,6 +2,8 @@
 //!
 //! Linux `Documentation/virt/kvm/api.rst`, 4.11 to 4.14, `KVM_GET_REGS` to `KVM_SET_SREGS`.
 
+/// The structs, from the exact version that this crate was built with.
+pub use kvm_bindings;
 use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_sregs};
 
 use super::{

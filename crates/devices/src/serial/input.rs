@@ -2,21 +2,29 @@
 
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::Duration;
 
 use event_manager::{Error as EventError, EventOps, EventSet, Events, MutEventSubscriber};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::timerfd::TimerFd;
 
 use super::Serial;
 
 /// How much is read at once.
 const CHUNK: usize = 256;
+/// How soon to try again when the guest was at the port.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// Feeds a [`Serial`] port from a file descriptor, on an event loop of rust-vmm's `event-manager`.
 ///
 /// Nothing is lost and nothing spins. What has been read and not yet taken by the port is kept, and while
 /// there is such a rest the descriptor is not watched; when the guest has emptied the port's FIFO, an eventfd
 /// resumes. The sender is thus held up as far back as its own pipe or terminal.
+///
+/// The event loop never waits for the port's lock: a guest whose output nobody takes holds it for as long as that
+/// lasts, and the loop has other things to serve, such as the signal that ends the guest. It tries again after a
+/// millisecond.
 ///
 /// The descriptor may block or not, since it is read once for each time it is ready. One that cannot be
 /// waited for (a regular file, `/dev/null`) is read whenever the port has taken what was read before. Input
@@ -28,6 +36,8 @@ pub struct SerialInput<R> {
     serial: Arc<Mutex<Serial>>,
     /// Written when the guest has emptied the FIFO; made when an event loop takes this.
     drained: Option<Arc<EventFd>>,
+    /// Ends the wait for a port that was in use; made when that first happens.
+    retry: Option<TimerFd>,
     /// Read, but not yet taken by the port.
     rest: Vec<u8>,
     watch: Watch,
@@ -43,6 +53,17 @@ enum Watch {
     Off,
     /// The loop cannot; it is always ready.
     AlwaysReady,
+}
+
+/// How far a delivery got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Delivered {
+    /// There is no rest.
+    All,
+    /// The port is full; the guest will wake us.
+    Part,
+    /// The guest is at the port just now.
+    InUse,
 }
 
 /// Why input ended.
@@ -62,7 +83,7 @@ pub enum InputEnd {
 impl<R: Read + AsRawFd> SerialInput<R> {
     /// Input for `serial` from `input`. It begins when this is added to an event loop.
     pub fn new(input: R, serial: Arc<Mutex<Serial>>) -> Self {
-        Self { input, serial, drained: None, rest: Vec::new(), watch: Watch::Off, end: None }
+        Self { input, serial, drained: None, retry: None, rest: Vec::new(), watch: Watch::Off, end: None }
     }
 
     /// Why input has ended; `None` while it goes on.
@@ -86,16 +107,20 @@ impl<R: Read + AsRawFd> SerialInput<R> {
         }
     }
 
-    /// Gives the port what it takes of the rest; says whether that was all. If not, the guest will wake us.
-    fn deliver(&mut self) -> bool {
+    /// Gives the port what it takes of the rest.
+    fn deliver(&mut self) -> Delivered {
         if self.rest.is_empty() {
-            return true;
+            return Delivered::All;
         }
-        let mut serial = self.serial.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut serial = match self.serial.try_lock() {
+            Ok(serial) => serial,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Delivered::InUse,
+        };
         let taken = serial.enqueue(&self.rest);
         self.rest.drain(..taken.min(self.rest.len()));
         if self.rest.is_empty() {
-            return true;
+            return Delivered::All;
         }
         if let Some(drained) = self.drained.clone() {
             // Under the same lock: the guest cannot empty the FIFO between the two and leave us asleep.
@@ -105,16 +130,38 @@ impl<R: Read + AsRawFd> SerialInput<R> {
                 let _ = drained.write(1);
             });
         }
-        false
+        Delivered::Part
+    }
+
+    /// Has the event loop come back in a moment.
+    fn retry_soon(&mut self, ops: &mut EventOps<'_>) {
+        if self.retry.is_none() {
+            let timer = match TimerFd::new() {
+                Ok(timer) => timer,
+                Err(error) => return self.end = Some(InputEnd::Wake(error.into())),
+            };
+            if let Err(error) = ops.add(Events::new(&timer, EventSet::IN)) {
+                return self.end = Some(InputEnd::Watch(error));
+            }
+            self.retry = Some(timer);
+        }
+        if let Some(Err(error)) = self.retry.as_mut().map(|timer| timer.reset(RETRY, None)) {
+            self.end = Some(InputEnd::Wake(error.into()));
+        }
     }
 
     /// Delivers, and waits for whatever has to happen next: the guest, or more input.
     fn go_on(&mut self, ops: &mut EventOps<'_>) {
         loop {
             let delivered = self.deliver();
-            if self.end.is_some() || !delivered {
+            if delivered == Delivered::InUse {
+                self.retry_soon(ops);
+            }
+            if self.end.is_some() || delivered != Delivered::All {
                 self.unwatch(ops);
-                if delivered && let Some(drained) = self.drained.take() {
+                if delivered == Delivered::All
+                    && let Some(drained) = self.drained.take()
+                {
                     let _ = ops.remove(Events::empty(&*drained));
                 }
                 return;
@@ -162,8 +209,13 @@ impl<R: Read + AsRawFd> MutEventSubscriber for SerialInput<R> {
                 // Resets the counter; it was ready, so this does not fail.
                 let _ = drained.read();
             }
-            _ if self.watch == Watch::On => self.read(),
-            _ => {}
+            _ if events.fd() == self.input.as_raw_fd() && self.watch == Watch::On => self.read(),
+            _ => {
+                if let Some(timer) = self.retry.as_mut().filter(|timer| timer.as_raw_fd() == events.fd()) {
+                    // It was ready, so this does not block.
+                    let _ = timer.wait();
+                }
+            }
         }
         self.go_on(ops);
     }

@@ -44,7 +44,7 @@ fn sizes_and_times_carry_units() {
     {
         assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
     }
-    for text in ["", "K", "-1", "1.5G", "1X", "99999999999T", "0xzz"] {
+    for text in ["", "K", "-1", "1.5G", "1X", "64KIIBB", "99999999999T", "0xzz"] {
         let said = text.parse::<ByteSize>().unwrap_err().to_string();
         assert!(said.contains("64K"), "{said}");
     }

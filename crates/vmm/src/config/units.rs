@@ -39,12 +39,12 @@ impl FromStr for ByteSize {
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let parse = || {
             let (number, unit) = number_and_unit(text.trim())?;
-            let shift = match unit.to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I') {
-                "" => 0,
-                "K" => 10,
-                "M" => 20,
-                "G" => 30,
-                "T" => 40,
+            let shift = match unit.to_ascii_uppercase().as_str() {
+                "" | "B" => 0,
+                "K" | "KB" | "KIB" => 10,
+                "M" | "MB" | "MIB" => 20,
+                "G" | "GB" | "GIB" => 30,
+                "T" | "TB" | "TIB" => 40,
                 _ => return None,
             };
             number.checked_mul(1 << shift).map(Self)

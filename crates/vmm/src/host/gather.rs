@@ -45,6 +45,8 @@ pub fn probe(device: &Path) -> Access {
         Err(OpenError::Permission { .. }) => return Access::Denied,
         Err(OpenError::NotKvm { .. }) => return Access::NotKvm,
         Err(OpenError::ApiVersion { found }) => return Access::ApiVersion { found },
+        Err(OpenError::NoDriver { .. }) => return Access::Failed { errno: libc::ENXIO },
+        Err(OpenError::Forbidden { .. }) => return Access::Failed { errno: libc::EPERM },
         Err(OpenError::Other { source, .. }) => {
             return Access::Failed { errno: source.raw_os_error().unwrap_or(0) };
         }

@@ -3,7 +3,7 @@
 use std::io;
 
 use strata_devices::IrqLine;
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::EventFd;
 
 use super::calls::CallError;
 use super::strace;
@@ -45,7 +45,8 @@ impl IrqFdLine {
     ///
     /// [`IrqError`].
     pub fn new(vm: &Vm, gsi: u32) -> Result<Self, IrqError> {
-        let event = EventFd::new(EFD_NONBLOCK).map_err(|source| IrqError::EventFd { gsi, source })?;
+        let event = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)
+            .map_err(|source| IrqError::EventFd { gsi, source })?;
         vm.calls()
             .make(
                 "KVM_IRQFD",

@@ -17,6 +17,8 @@
 //! | before any thread ran the vCPU | K2 only; as the first row |
 //! | after the vCPU is gone | the target is `None`: nothing is touched |
 //!
+//! The steps themselves are in `kick_protocol`, which `tests/kick_loom.rs` runs through every interleaving.
+//!
 //! So a kick always ends the run it meets or the next one, two kicks may be seen as one, and none is reported twice.
 //! `immediate_exit` is documented in api.rst 5 ("The `kvm_run` structure") and is written by other threads only here.
 
@@ -31,6 +33,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
+use super::kick_protocol::{self as protocol, Flag};
+
 /// Ends the current or the next `KVM_RUN` of one vCPU, from any thread.
 ///
 /// Kicking a vCPU that no longer exists does nothing. See the module's documentation for every race.
@@ -40,6 +44,27 @@ pub struct VcpuKicker(Arc<Shared>);
 struct Shared {
     requested: AtomicBool,
     target: Mutex<Option<Target>>,
+}
+
+impl Flag for AtomicBool {
+    fn get(&self) -> bool {
+        self.load(SeqCst)
+    }
+
+    fn swap(&self, value: bool) -> bool {
+        self.swap(value, SeqCst)
+    }
+}
+
+/// `immediate_exit` itself: any value but 0 counts.
+impl Flag for AtomicU8 {
+    fn get(&self) -> bool {
+        self.load(SeqCst) != 0
+    }
+
+    fn swap(&self, value: bool) -> bool {
+        self.swap(value.into(), SeqCst) != 0
+    }
 }
 
 /// What a kick reaches: there while the vCPU's mapping is.
@@ -62,11 +87,11 @@ impl fmt::Debug for VcpuKicker {
 impl VcpuKicker {
     /// Makes the vCPU return from `KVM_RUN`, now or as soon as it would enter it.
     pub fn kick(&self) {
-        self.0.requested.store(true, SeqCst);
         let target = self.0.target.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(target) = &*target {
             // SAFETY: the target is present, so the mapping is (see `Target`); the lock is held until after the store.
-            unsafe { target.immediate_exit.as_ref() }.store(1, SeqCst);
+            let immediate_exit = unsafe { target.immediate_exit.as_ref() };
+            protocol::request(&self.0.requested, immediate_exit);
             if target.thread != 0 {
                 signal(target.thread);
             }
@@ -75,7 +100,7 @@ impl VcpuKicker {
 }
 
 /// The vCPU's own side of its kicker. Dropping it cuts the kickers off.
-pub(crate) struct KickReceiver(Arc<Shared>, NonNull<AtomicU8>, libc::pid_t);
+pub(super) struct KickReceiver(Arc<Shared>, NonNull<AtomicU8>, libc::pid_t);
 
 // SAFETY: as for `Target`: the pointer is to shared memory, used atomically, and valid for the life of the owner.
 unsafe impl Send for KickReceiver {}
@@ -90,13 +115,13 @@ impl KickReceiver {
     /// # Safety
     ///
     /// `immediate_exit` must stay valid, and be accessed through atomics only, until the receiver is dropped.
-    pub(crate) unsafe fn new(immediate_exit: NonNull<AtomicU8>) -> Self {
+    pub(super) unsafe fn new(immediate_exit: NonNull<AtomicU8>) -> Self {
         install_handler();
         let target = Mutex::new(Some(Target { immediate_exit, thread: 0 }));
         Self(Arc::new(Shared { requested: AtomicBool::new(false), target }), immediate_exit, 0)
     }
 
-    pub(crate) fn kicker(&self) -> VcpuKicker {
+    pub(super) fn kicker(&self) -> VcpuKicker {
         VcpuKicker(Arc::clone(&self.0))
     }
 
@@ -106,7 +131,7 @@ impl KickReceiver {
     }
 
     /// To be called before every `KVM_RUN`: from now on signals go to this thread.
-    pub(crate) fn bind(&mut self) {
+    pub(super) fn bind(&mut self) {
         let thread = this_thread();
         if self.2 != thread {
             self.2 = thread;
@@ -119,21 +144,13 @@ impl KickReceiver {
     }
 
     /// To be called when `KVM_RUN` returned `EINTR`: was that a kick (V1 and V2 of the module's table)?
-    pub(crate) fn take(&self) -> bool {
-        self.immediate_exit().store(0, SeqCst);
-        self.0.requested.swap(false, SeqCst)
+    pub(super) fn take(&self) -> bool {
+        protocol::take(&self.0.requested, self.immediate_exit())
     }
 
     /// Runs `enter` (a `KVM_RUN`) so that the kernel completes what is pending without entering the guest.
     pub(super) fn without_entering<T>(&self, enter: impl FnOnce() -> T) -> T {
-        self.immediate_exit().store(1, SeqCst);
-        let result = enter();
-        self.immediate_exit().store(0, SeqCst);
-        if self.0.requested.load(SeqCst) {
-            // A kick came meanwhile and its K2 may be what has just been cleared.
-            self.immediate_exit().store(1, SeqCst);
-        }
-        result
+        protocol::without_entering(&self.0.requested, self.immediate_exit(), enter)
     }
 }
 
@@ -180,8 +197,10 @@ fn this_thread() -> libc::pid_t {
     thread_local!(static THREAD: std::cell::Cell<libc::pid_t> = const { std::cell::Cell::new(0) });
     THREAD.with(|cached| {
         if cached.get() == 0 {
-            // SAFETY: no arguments, cannot fail.
-            cached.set(unsafe { libc::gettid() });
+            // Not `libc::gettid`: std names that symbol weakly, and a static release build ends up without it.
+            // SAFETY: no arguments, cannot fail; the kernel's thread ids fit.
+            let thread = unsafe { libc::syscall(libc::SYS_gettid) };
+            cached.set(libc::pid_t::try_from(thread).unwrap_or(0));
         }
         cached.get()
     })

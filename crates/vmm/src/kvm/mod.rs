@@ -8,8 +8,11 @@ mod capabilities;
 mod cpuid;
 mod irq;
 mod kick;
+mod kick_protocol;
 mod kvm_run;
 mod open;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod soft_kick;
 mod strace;
 mod vcpu;
 mod vm;
@@ -17,14 +20,13 @@ mod vm;
 pub use calls::{CallError, CallRecord, Calls, Probe};
 pub use capabilities::Capability;
 pub use irq::{IrqError, IrqFdLine, IrqIoctlLine};
-#[cfg(test)]
-pub(crate) use kick::KickReceiver;
 pub use kick::VcpuKicker;
-pub use kvm_ioctls::Cap;
 pub use open::{API_VERSION, Kvm, OpenError};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use soft_kick::SoftKick;
 pub use strace::StraceLog;
 pub use vcpu::{GuestDebug, KvmVcpu};
-pub use vm::{GuestRam, SlotFlags, Vm};
+pub use vm::{SlotFlags, Vm};
 
 /// The binding structs that appear in this module's public API, from the exact version it was built with.
 pub use kvm_bindings;

@@ -7,7 +7,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
-use kvm_ioctls::Cap;
 
 use super::calls::{CallError, Calls};
 use super::strace;
@@ -30,11 +29,31 @@ pub enum OpenError {
         /// The path that was tried.
         path: PathBuf,
     },
+    /// The node is there, but no driver is behind it.
+    #[error(
+        "{} is there, but nothing answers behind it: load KVM with `sudo modprobe kvm_intel` (or `kvm_amd`), and see what \
+         `dmesg | grep -i kvm` says if that fails",
+        path.display()
+    )]
+    NoDriver {
+        /// The path that was tried.
+        path: PathBuf,
+    },
+    /// The system forbids it, whoever asks.
+    #[error(
+        "the system forbids opening {}: in a container, pass the device in (for docker and podman `--device {}`); \
+         elsewhere, look at the security policy",
+        path.display(), path.display()
+    )]
+    Forbidden {
+        /// The path that was tried.
+        path: PathBuf,
+    },
     /// The node is there, but this user may not open it.
     #[error(
-        "no permission to open {}: join the group that owns it with `sudo usermod -aG kvm $USER` and log in again \
-         (for this session only: `sudo setfacl -m u:$USER:rw {}`)",
-        path.display(), path.display()
+        "no permission to open {}: join the group that owns it (usually with `sudo usermod -aG kvm $USER`; `ls -l {}` \
+         names it) and log in again; for this session only: `sudo setfacl -m u:$USER:rw {}`",
+        path.display(), path.display(), path.display()
     )]
     Permission {
         /// The path that was tried.
@@ -70,8 +89,10 @@ impl OpenError {
     pub(crate) fn from_errno(path: &Path, errno: i32) -> Self {
         let path = path.to_owned();
         match errno {
-            libc::ENOENT | libc::ENODEV | libc::ENXIO => Self::Missing { path },
-            libc::EACCES | libc::EPERM => Self::Permission { path },
+            libc::ENOENT => Self::Missing { path },
+            libc::ENODEV | libc::ENXIO => Self::NoDriver { path },
+            libc::EPERM => Self::Forbidden { path },
+            libc::EACCES => Self::Permission { path },
             libc::ENOTTY | libc::EISDIR => Self::NotKvm { path },
             _ => Self::Other { path, source: io::Error::from_raw_os_error(errno) },
         }
@@ -130,19 +151,6 @@ impl Kvm {
         Ok(Self { fd, calls })
     }
 
-    /// What `KVM_CHECK_EXTENSION` (api.rst 4.4) answers for `capability`: 0 where the host lacks it.
-    pub fn extension(&self, capability: Cap) -> i32 {
-        let answer = self.calls.make(
-            "KVM_CHECK_EXTENSION",
-            || Ok(self.fd.check_extension_int(capability)),
-            |value| {
-                let name = strace::capability(capability);
-                (strace::ioctl(&self.fd, "KVM_CHECK_EXTENSION", &name), value.copied().unwrap_or(0).into())
-            },
-        );
-        answer.unwrap_or(0).max(0)
-    }
-
     /// The CPUID leaves that this host can give a guest (`KVM_GET_SUPPORTED_CPUID`, api.rst 4.46).
     ///
     /// # Errors
@@ -156,6 +164,16 @@ impl Kvm {
         )
     }
 
+    /// Linux lets a signal interrupt this call; a machine that is being built is no reason to fail.
+    fn create_vm_uninterrupted(&self) -> Result<kvm_ioctls::VmFd, kvm_ioctls::Error> {
+        loop {
+            match self.fd.create_vm() {
+                Err(error) if error.errno() == libc::EINTR => {}
+                result => return result,
+            }
+        }
+    }
+
     /// Makes an empty virtual machine (`KVM_CREATE_VM`, api.rst 4.2).
     ///
     /// # Errors
@@ -164,7 +182,7 @@ impl Kvm {
     pub fn create_vm(&self) -> Result<Vm, CallError> {
         let vm = self.calls.make(
             "KVM_CREATE_VM",
-            || self.fd.create_vm(),
+            || self.create_vm_uninterrupted(),
             |vm| (strace::ioctl(&self.fd, "KVM_CREATE_VM", "0"), vm.map_or(-1, |vm| vm.as_raw_fd().into())),
         )?;
         // kvm-ioctls asks for the size of `kvm_run` in the same step.

@@ -6,6 +6,8 @@ fn each_errno_has_its_own_remedy() {
     let said = |errno| OpenError::from_errno(path, errno).to_string();
     assert!(said(libc::ENOENT).contains("modprobe"));
     assert!(said(libc::EACCES).contains("usermod -aG kvm"));
+    assert!(said(libc::ENXIO).contains("nothing answers"));
+    assert!(said(libc::EPERM).contains("--device /dev/kvm"));
     assert!(said(libc::ENOTTY).contains("not a KVM device"));
     assert!(said(libc::EMFILE).contains("cannot open /dev/kvm"));
 }

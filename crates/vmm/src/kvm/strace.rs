@@ -11,7 +11,6 @@ use std::sync::{Mutex, PoisonError};
 use kvm_bindings::{
     CpuId, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, kvm_regs, kvm_sregs, kvm_userspace_memory_region,
 };
-use kvm_ioctls::Cap;
 use strata_memory::Mapping;
 
 use super::calls::{CallRecord, Probe};
@@ -139,18 +138,6 @@ fn flag_names(value: i32, names: &[(i32, &str)], none: &str) -> String {
 /// strace prints zero without a prefix (or as a name of its own) and everything else in hexadecimal.
 fn hex_or(value: u64, zero: &str) -> String {
     if value == 0 { zero.to_owned() } else { format!("{value:#x}") }
-}
-
-/// `KVM_CAP_..` of a capability, from the name of its variant.
-pub(super) fn capability(capability: Cap) -> String {
-    let mut name = "KVM_CAP".to_owned();
-    for letter in format!("{capability:?}").chars() {
-        if letter.is_ascii_uppercase() {
-            name.push('_');
-        }
-        name.push(letter.to_ascii_uppercase());
-    }
-    name
 }
 
 /// The argument of `KVM_SET_USER_MEMORY_REGION`.

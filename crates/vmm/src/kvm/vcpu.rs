@@ -16,7 +16,7 @@ use vmm_sys_util::ioctl::ioctl;
 use super::calls::{CallError, Calls};
 use super::kick::{KickReceiver, VcpuKicker};
 use super::kvm_run::RunPage;
-use super::vm::{GuestRam, Vm};
+use super::vm::Vm;
 use super::{cpuid, strace};
 use crate::vcpu::{Exit, Vcpu};
 
@@ -33,8 +33,10 @@ pub struct KvmVcpu {
     page: RunPage,
     fd: VcpuFd,
     calls: Calls,
+    /// `page` holds an exit that [`Vcpu::state`] came upon, and nobody has been told yet.
+    unseen: bool,
+    /// Keeps the machine and its RAM.
     _vm: Vm,
-    _ram: GuestRam,
 }
 
 /// What a guest is watched for (`KVM_SET_GUEST_DEBUG`, api.rst 4.87).
@@ -48,8 +50,12 @@ pub struct GuestDebug {
 
 impl KvmVcpu {
     #[allow(unsafe_code, reason = "takes over the mapping that kvm-ioctls made")]
-    pub(super) fn new(mut fd: VcpuFd, vm: &Vm, ram: GuestRam) -> Self {
-        let page = NonNull::from(fd.get_kvm_run());
+    pub(super) fn new(mut fd: VcpuFd, vm: &Vm) -> Self {
+        // By its address alone: a pointer made from the reference may name `kvm_run` only, and the data of port accesses
+        // lies behind it in the mapping.
+        let address = std::ptr::from_mut(fd.get_kvm_run()).expose_provenance();
+        let page =
+            NonNull::new(std::ptr::with_exposed_provenance_mut(address)).unwrap_or(NonNull::dangling());
         // SAFETY: the mapping lives as long as `fd`, which lives as long as `page` and `kick` (fields of one struct,
         // `kick` dropped first). From here on nothing asks kvm-ioctls for a reference to the page: `run`,
         // `get_kvm_run`, `set_kvm_immediate_exit` and the `sync_regs` family are never called again.
@@ -68,7 +74,7 @@ impl KvmVcpu {
             offset: 0,
             result: page.address(),
         });
-        Self { kick, page, fd, calls, _vm: vm.clone(), _ram: ram }
+        Self { kick, page, fd, calls, unseen: false, _vm: vm.clone() }
     }
 
     fn ioctl<T>(
@@ -140,6 +146,9 @@ impl KvmVcpu {
 impl Vcpu for KvmVcpu {
     fn run(&mut self) -> Result<Exit<'_>, CallError> {
         self.kick.bind();
+        if std::mem::take(&mut self.unseen) {
+            return Ok(self.page.exit());
+        }
         let Err(error) = self.enter() else {
             return Ok(self.page.exit());
         };
@@ -153,9 +162,16 @@ impl Vcpu for KvmVcpu {
 
     fn state(&mut self) -> Result<X86State, CallError> {
         // An `in` or `out` counts as executed only when the vCPU enters KVM_RUN again (api.rst 5, at KVM_EXIT_IO);
-        // until then RIP still names it. EINTR is the answer that was asked for; an error here is the next run's.
+        // until then RIP still names it. EINTR is the answer that is asked for. An instruction with more than one exit
+        // (an MMIO access across pages) comes back with the next of them instead, which is then `run`'s to tell.
         self.kick.bind();
-        let _ = self.kick.without_entering(|| self.enter());
+        if !self.unseen {
+            match self.kick.without_entering(|| self.enter()) {
+                Ok(()) => self.unseen = true,
+                Err(error) if matches!(error.source.raw_os_error(), Some(libc::EINTR | libc::EAGAIN)) => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(X86State::from_kvm(&self.regs()?, &self.sregs()?))
     }
 

@@ -1,9 +1,12 @@
 //! A virtual machine's file descriptor: memory slots, interrupt controller, vCPUs.
 
 use std::os::fd::AsRawFd as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, kvm_pit_config, kvm_userspace_memory_region};
+use kvm_bindings::{
+    KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config,
+    kvm_userspace_memory_region,
+};
 use kvm_ioctls::VmFd;
 use strata_memory::{Ram, Slot, layout};
 
@@ -19,6 +22,9 @@ pub struct Vm(Arc<Inner>);
 struct Inner {
     fd: VmFd,
     calls: Calls,
+    /// What the slots name. Dropped after `fd`, and not before the last vCPU, which holds this: no guest ever runs on
+    /// memory that is no longer mapped.
+    rams: Mutex<Vec<Ram>>,
 }
 
 /// How a memory slot is registered, beside what the [`Slot`] itself says.
@@ -31,7 +37,7 @@ pub struct SlotFlags {
 
 impl Vm {
     pub(super) fn new(fd: VmFd, calls: Calls) -> Self {
-        Self(Arc::new(Inner { fd, calls }))
+        Self(Arc::new(Inner { fd, calls, rams: Mutex::new(Vec::new()) }))
     }
 
     pub(super) fn calls(&self) -> &Calls {
@@ -52,17 +58,16 @@ impl Vm {
         self.calls().make(name, || call(self.fd()), |_| (strace::ioctl(self.fd(), name, &argument()), 0))
     }
 
-    /// Registers every piece of `ram` as a memory slot (`KVM_SET_USER_MEMORY_REGION`, api.rst 4.35). The returned
-    /// [`GuestRam`] keeps the memory mapped; give it to each vCPU.
+    /// Registers every piece of `ram` as a memory slot (`KVM_SET_USER_MEMORY_REGION`, api.rst 4.35). The machine keeps
+    /// it mapped for as long as it lives.
     ///
     /// # Errors
     ///
     /// What the kernel answered: `EEXIST` for an overlap with another slot, `EINVAL` where the host has no read-only slots.
-    pub fn set_memory(&self, ram: &Ram, flags: SlotFlags) -> Result<GuestRam, CallError> {
-        for slot in ram.slots() {
-            self.set_slot(&slot, flags)?;
-        }
-        Ok(GuestRam { ram: ram.clone() })
+    pub fn set_memory(&self, ram: &Ram, flags: SlotFlags) -> Result<(), CallError> {
+        // Kept first: even if a later slot is refused, the guest can reach the earlier ones.
+        self.0.rams.lock().unwrap_or_else(PoisonError::into_inner).push(ram.clone());
+        ram.slots().try_for_each(|slot| self.set_slot(&slot, flags))
     }
 
     fn set_slot(&self, slot: &Slot, flags: SlotFlags) -> Result<(), CallError> {
@@ -83,7 +88,7 @@ impl Vm {
         self.ioctl(
             "KVM_SET_USER_MEMORY_REGION",
             || strace::memory_region(&region),
-            // SAFETY: the slot names memory that `Ram` has mapped, and every vCPU that could touch it holds the `Ram`.
+            // SAFETY: the slot names memory that a `Ram` has mapped, which the machine holds (`Inner::rams`).
             #[allow(unsafe_code, reason = "the kernel will write to the memory named in `region`")]
             |fd| unsafe { fd.set_user_memory_region(region) },
         )
@@ -107,7 +112,8 @@ impl Vm {
         Ok(pages)
     }
 
-    /// Puts the three TSS pages that VMX without unrestricted guest needs where no RAM is (`KVM_SET_TSS_ADDR`, 4.36).
+    /// Puts the three TSS pages that VMX without unrestricted guest needs for real mode where no RAM is
+    /// (`KVM_SET_TSS_ADDR`, 4.36).
     ///
     /// # Errors
     ///
@@ -126,41 +132,30 @@ impl Vm {
         self.ioctl("KVM_CREATE_IRQCHIP", || "0".to_owned(), VmFd::create_irq_chip)
     }
 
-    /// Makes the in-kernel PIT, an i8254 at ports 0x40..0x43 on IRQ 0 (`KVM_CREATE_PIT2`, 4.71).
+    /// Makes the in-kernel PIT, an i8254 at ports 0x40 to 0x43 and 0x61, on IRQ 0 (`KVM_CREATE_PIT2`, 4.71).
     ///
     /// # Errors
     ///
     /// What the kernel answered; `ENOENT` without an in-kernel interrupt controller.
     pub fn create_pit(&self) -> Result<(), CallError> {
-        self.ioctl("KVM_CREATE_PIT2", || "...".to_owned(), |fd| fd.create_pit2(kvm_pit_config::default()))
+        // With port 0x61, through which the timer's third channel is gated and read: Linux calibrates by it.
+        let config = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
+        self.ioctl("KVM_CREATE_PIT2", || "...".to_owned(), |fd| fd.create_pit2(config))
     }
 
-    /// Makes vCPU number `id` (its APIC id), which from now on holds `ram` (`KVM_CREATE_VCPU`, 4.7).
+    /// Makes vCPU number `id` (its APIC id), which holds the machine and its RAM (`KVM_CREATE_VCPU`, 4.7).
     ///
     /// # Errors
     ///
     /// What the kernel answered: `EINVAL` for an id beyond the host's limit, `EEXIST` for one already made.
-    pub fn create_vcpu(&self, id: u8, ram: &GuestRam) -> Result<KvmVcpu, CallError> {
+    pub fn create_vcpu(&self, id: u8) -> Result<KvmVcpu, CallError> {
         let name = "KVM_CREATE_VCPU";
         let fd = self.calls().make(
             name,
             || self.fd().create_vcpu(id.into()),
             |fd| (strace::ioctl(self.fd(), name, &id.to_string()), fd.map_or(-1, |fd| fd.as_raw_fd().into())),
         )?;
-        Ok(KvmVcpu::new(fd, self, ram.clone()))
-    }
-}
-
-/// Guest RAM that KVM knows of. As long as one clone lives, the memory behind the slots stays mapped.
-#[derive(Debug, Clone)]
-pub struct GuestRam {
-    ram: Ram,
-}
-
-impl GuestRam {
-    /// The RAM itself.
-    pub fn ram(&self) -> &Ram {
-        &self.ram
+        Ok(KvmVcpu::new(fd, self))
     }
 }
 

@@ -1,6 +1,8 @@
 //! The recipe, step by step.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,13 +10,13 @@ use strata_boot::Entry;
 use strata_boot::elf::{self, ElfError, ElfOptions};
 use strata_boot::flat::{self, FlatError, FlatOptions};
 use strata_cpu::{Mapping, Mode, RFlags, X86State};
-use strata_devices::BusError;
-use strata_memory::{Ram, RamError, layout};
+use strata_devices::{Bus, BusError};
+use strata_memory::{Ram, RamError, Slot, layout};
 
 use super::{Machine, MachineBuilder, Sources, devices};
 use crate::config::{Config, ConfigError, Format, Irqchip};
 use crate::kvm::{
-    CallError, Cap, GuestDebug, GuestRam, IrqError, IrqFdLine, Kvm, KvmVcpu, OpenError, SlotFlags, Vm,
+    CallError, Capability, GuestDebug, IrqError, IrqFdLine, Kvm, KvmVcpu, OpenError, SlotFlags, Vm,
 };
 use crate::vcpu::{ExitBudget, Limits, Vcpu as _};
 
@@ -41,6 +43,34 @@ pub enum BuildError {
     NotAFile {
         /// The path.
         path: PathBuf,
+    },
+    /// The image is larger than anything that could be run.
+    #[error("the image {} has {len} bytes, more than the {limit} that an image may have", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        len: u64,
+        /// The most there may be.
+        limit: u64,
+    },
+    /// A setting that an ELF image decides by itself.
+    #[error(
+        "`{key}` is for flat images: an ELF image says this itself; leave it out, or set format = \"flat\""
+    )]
+    NotForElf {
+        /// The configuration's key.
+        key: &'static str,
+    },
+    /// A device would never be reached.
+    #[error("the device {name} at {base:#x} lies in the RAM at {start:#x}, which hides it: move one of them")]
+    DeviceInRam {
+        /// The device.
+        name: String,
+        /// Its first address.
+        base: u64,
+        /// Where that piece of RAM starts.
+        start: u64,
     },
     /// RAM cannot be had as asked.
     #[error("cannot make the guest's RAM")]
@@ -89,6 +119,9 @@ impl BuildError {
             | Self::NoImage
             | Self::Image { .. }
             | Self::NotAFile { .. }
+            | Self::TooLarge { .. }
+            | Self::NotForElf { .. }
+            | Self::DeviceInRam { .. }
             | Self::Ram(_)
             | Self::Flat(_)
             | Self::Elf(_)
@@ -119,14 +152,15 @@ impl MachineBuilder {
         let kvm = Kvm::open(&self.config.kvm, self.calls.clone())?;
         check_host(&kvm, &self.config)?;
         let vm = kvm.create_vm()?;
+        // For guests in real mode, on processors that need it; nothing tells whether this is one.
+        vm.set_tss_address(layout::KVM_TSS)?;
         if self.config.irqchip == Irqchip::Kernel {
-            vm.set_tss_address(layout::KVM_TSS)?;
             vm.create_irqchip()?;
             if self.config.pit {
                 vm.create_pit()?;
             }
         }
-        let ram = vm.set_memory(&ram, SlotFlags { log_dirty: self.config.memory.dirty_log })?;
+        vm.set_memory(&ram, SlotFlags { log_dirty: self.config.memory.dirty_log })?;
         for (gsi, line) in self.lines.drain(..) {
             if self.config.irqchip == Irqchip::None {
                 return Err(ConfigError::NeedsIrqchip { what: "a device's interrupt line" }.into());
@@ -135,7 +169,8 @@ impl MachineBuilder {
         }
         let mut sources = std::mem::take(&mut self.sources);
         let buses = devices::assemble(&mut self, &vm, &mut sources)?;
-        let vcpus = create_vcpus(&kvm, &vm, &ram, &self.config, &state)?;
+        check_devices_against_ram(&buses.mmio, &ram)?;
+        let vcpus = create_vcpus(&kvm, &vm, &self.config, &state)?;
         let config = &self.config;
         Ok(Machine {
             vm,
@@ -144,7 +179,7 @@ impl MachineBuilder {
             buses: Arc::new(buses),
             limits: Limits {
                 exits: config.budget.exits.map(ExitBudget::new),
-                debug_events: config.debug.step.map_or(0, |steps| steps - 1),
+                steps: config.debug.step.map_or(0, |steps| steps - 1),
             },
             wall: config.budget.wall.map(|wall| wall.0),
             control: self.control.clone(),
@@ -153,16 +188,27 @@ impl MachineBuilder {
     }
 }
 
+/// An image is read into memory whole; nothing that can be run today is nearly this large.
+const IMAGE_LIMIT: u64 = 4 << 30;
+
 /// Reads a whole file. Only a regular one: a FIFO would block, a device might never end.
 fn read_image(path: &Path) -> Result<Vec<u8>, BuildError> {
     if path.as_os_str().is_empty() {
         return Err(BuildError::NoImage);
     }
     let failed = |source| BuildError::Image { path: path.to_owned(), source };
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+    // Opened first and looked at then, so that it is the same file; without blocking, should it be a FIFO.
+    let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
         return Err(BuildError::NotAFile { path: path.to_owned() });
     }
-    std::fs::read(path).map_err(failed)
+    if metadata.len() > IMAGE_LIMIT {
+        return Err(BuildError::TooLarge { path: path.to_owned(), len: metadata.len(), limit: IMAGE_LIMIT });
+    }
+    let mut image = Vec::new();
+    file.read_to_end(&mut image).map_err(failed)?;
+    Ok(image)
 }
 
 fn load(config: &Config, ram: &Ram, image: &[u8]) -> Result<Entry, BuildError> {
@@ -172,6 +218,14 @@ fn load(config: &Config, ram: &Ram, image: &[u8]) -> Result<Entry, BuildError> {
         Format::Auto => strata_boot::detect(image) == strata_boot::Format::Elf64,
     };
     if elf {
+        let given = [
+            ("load_at", config.load_at.is_some()),
+            ("entry", config.entry.is_some()),
+            ("paging", config.paging.is_some()),
+        ];
+        if let Some((key, _)) = given.into_iter().find(|&(_, given)| given) {
+            return Err(BuildError::NotForElf { key });
+        }
         return Ok(elf::load(ram.memory(), image, &ElfOptions::default())?);
     }
     let options = FlatOptions {
@@ -188,7 +242,7 @@ fn load(config: &Config, ram: &Ram, image: &[u8]) -> Result<Entry, BuildError> {
 
 /// Puts the size of RAM into RDI, for modes wide enough to hold it, and then the configuration's registers.
 fn set_registers(state: &mut X86State, config: &Config, ram: &Ram) -> Result<(), ConfigError> {
-    if config.mode != Mode::Real16 {
+    if state.mode() != Mode::Real16 {
         state.regs.rdi = ram.size();
     }
     for (name, &value) in &config.registers {
@@ -223,50 +277,51 @@ fn set_registers(state: &mut X86State, config: &Config, ram: &Ram) -> Result<(),
 
 /// Asks for what this configuration needs and old or unusual hosts lack.
 fn check_host(kvm: &Kvm, config: &Config) -> Result<(), BuildError> {
-    let need = |capability, name, what, at_least: u32| {
-        let found = kvm.extension(capability);
+    let need = |capability: Capability, what, at_least: u32| {
+        let found = kvm.capability(capability);
         if u32::try_from(found).unwrap_or(0) < at_least {
-            return Err(BuildError::Missing { what, capability: name, found });
+            return Err(BuildError::Missing { what, capability: capability.name(), found });
         }
         Ok(())
     };
-    need(
-        Cap::ImmediateExit,
-        "KVM_CAP_IMMEDIATE_EXIT",
-        "way to stop a vCPU from outside (Linux 4.11 brought it)",
-        1,
-    )?;
+    need(Capability::IMMEDIATE_EXIT, "way to stop a vCPU from outside (Linux 4.11 brought it)", 1)?;
     if config.cpus > 1 {
-        need(Cap::MaxVcpus, "KVM_CAP_MAX_VCPUS", "room for so many vCPUs", config.cpus)?;
+        need(Capability::MAX_VCPUS, "room for so many vCPUs", config.cpus)?;
     }
     if config.irqchip == Irqchip::Kernel {
-        need(Cap::Irqchip, "KVM_CAP_IRQCHIP", "interrupt controller", 1)?;
+        need(Capability::IRQCHIP, "interrupt controller", 1)?;
+        need(Capability::IRQFD, "interrupts through eventfds", 1)?;
     }
     if config.pit {
-        need(Cap::Pit2, "KVM_CAP_PIT2", "PIT", 1)?;
+        need(Capability::PIT2, "PIT", 1)?;
     }
     if config.memory.piece.iter().any(|piece| piece.read_only) {
-        need(Cap::ReadonlyMem, "KVM_CAP_READONLY_MEM", "read-only memory slots", 1)?;
+        need(Capability::READONLY_MEM, "read-only memory slots", 1)?;
     }
     if config.debug.step.is_some() || !config.debug.breakpoints.is_empty() {
-        need(Cap::SetGuestDebug, "KVM_CAP_SET_GUEST_DEBUG", "guest debugging", 1)?;
+        need(Capability::SET_GUEST_DEBUG, "guest debugging", 1)?;
+    }
+    Ok(())
+}
+
+/// What lies in a slot never comes back to the VMM, but for writes to read-only ones.
+fn check_devices_against_ram(mmio: &Bus, ram: &Ram) -> Result<(), BuildError> {
+    for (base, last, name) in mmio.iter() {
+        let hides = |slot: &Slot| !slot.read_only && base < slot.start + slot.len && slot.start <= last;
+        if let Some(slot) = ram.slots().find(hides) {
+            return Err(BuildError::DeviceInRam { name: name.to_owned(), base, start: slot.start });
+        }
     }
     Ok(())
 }
 
 /// vCPU 0 gets the entry state; the others wait for the INIT and SIPI that it sends them.
-fn create_vcpus(
-    kvm: &Kvm,
-    vm: &Vm,
-    ram: &GuestRam,
-    config: &Config,
-    state: &X86State,
-) -> Result<Vec<KvmVcpu>, BuildError> {
+fn create_vcpus(kvm: &Kvm, vm: &Vm, config: &Config, state: &X86State) -> Result<Vec<KvmVcpu>, BuildError> {
     let cpuid = kvm.supported_cpuid()?;
     let ids = 0..u8::try_from(config.cpus).map_err(|_| ConfigError::Cpus(config.cpus))?;
     let mut vcpus = Vec::with_capacity(ids.len());
     for id in ids {
-        let mut vcpu = vm.create_vcpu(id, ram)?;
+        let mut vcpu = vm.create_vcpu(id)?;
         vcpu.set_cpuid(&cpuid, id)?;
         if id == 0 {
             vcpu.set_state(state)?;

@@ -20,6 +20,17 @@ impl fmt::Debug for Console {
     }
 }
 
+/// Stops the machine for an output that has failed.
+fn gone(control: &Control, error: &io::Error) -> io::Error {
+    control.stop(match error.raw_os_error() {
+        // A terminal that has been closed answers EIO.
+        Some(errno) if errno != libc::EPIPE && errno != libc::EIO => Stop::OutputFailed { errno },
+        _ => Stop::OutputClosed,
+    });
+    // Not the error itself: `write_all` would try again after an interruption.
+    io::ErrorKind::BrokenPipe.into()
+}
+
 /// Whether writing again may help.
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
@@ -48,19 +59,16 @@ impl Write for Console {
         while !rest.is_empty() {
             match out.write(rest) {
                 Ok(written @ 1..) => rest = rest.get(written..).unwrap_or_default(),
+                Ok(0) => return Err(gone(control, &io::ErrorKind::WriteZero.into())),
                 Err(error) if is_passing(&error) && control.stopped().is_none() => {
                     if error.kind() == io::ErrorKind::WouldBlock {
                         thread::sleep(RETRY);
                     }
                 }
-                Ok(0) | Err(_) => {
-                    control.stop(Stop::OutputClosed);
-                    // Not the error itself: `write_all` would try again after an interruption.
-                    return Err(io::ErrorKind::BrokenPipe.into());
-                }
+                Err(error) => return Err(gone(control, &error)),
             }
         }
-        out.flush()?;
+        out.flush().map_err(|error| gone(control, &error))?;
         Ok(data.len())
     }
 

@@ -3,10 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use event_manager::MutEventSubscriber;
-use strata_devices::{AddressSpace, Bus, Cmos, DebugExit, I8042, IrqLine, NoIrq, PowerOff, Serial, Stub};
+use strata_devices::{
+    AddressSpace, Bus, BusError, Cmos, DebugExit, Device, Effect, I8042, IrqLine, NoIrq, PowerOff, Serial,
+    Stub,
+};
+use strata_memory::layout;
 
 use super::{BuildError, MachineBuilder};
-use crate::config::{IrqBy, Irqchip, Serial as SerialConfig, Stub as StubConfig};
+use crate::config::{Config, IrqBy, Irqchip, Serial as SerialConfig, Stub as StubConfig};
 use crate::kvm::{IrqError, IrqFdLine, IrqIoctlLine, Vm};
 use crate::vcpu::Buses;
 
@@ -20,6 +24,51 @@ const CMOS_PORT: u64 = 0x70;
 /// The event sources that devices bring.
 type Sources = Vec<Box<dyn MutEventSubscriber + Send>>;
 
+/// The command and status port counts from the data port.
+const COMMAND: u64 = 4;
+
+/// A device from an offset of its own on.
+struct At(u64, Arc<dyn Device>);
+
+impl Device for At {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        self.1.read(self.0.saturating_add(offset), data);
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Effect {
+        self.1.write(self.0.saturating_add(offset), data)
+    }
+}
+
+/// Holds a place whose accesses KVM answers itself, so that no other device is put there and never reached.
+struct InKernel;
+
+impl Device for InKernel {
+    fn read(&self, _: u64, data: &mut [u8]) {
+        data.fill(0xff);
+    }
+
+    fn write(&self, _: u64, _: &[u8]) -> Effect {
+        Effect::None
+    }
+}
+
+/// What KVM answers itself: the two 8259 with their edge/level registers, the i8254 with the speaker's gate, the APICs.
+fn reserve(buses: &mut Buses, config: &Config) -> Result<(), BusError> {
+    if config.irqchip == Irqchip::None {
+        return Ok(());
+    }
+    for (port, name) in [(0x20, "KVM's first PIC"), (0xa0, "KVM's second PIC"), (0x4d0, "KVM's ELCR")] {
+        buses.pio.insert(port, 2, name, Arc::new(InKernel))?;
+    }
+    if config.pit {
+        buses.pio.insert(0x40, 4, "KVM's PIT", Arc::new(InKernel))?;
+        buses.pio.insert(0x61, 1, "KVM's speaker gate", Arc::new(InKernel))?;
+    }
+    buses.mmio.insert(layout::IOAPIC, layout::PAGE_SIZE, "KVM's IOAPIC", Arc::new(InKernel))?;
+    buses.mmio.insert(layout::LAPIC, layout::PAGE_SIZE, "KVM's LAPIC", Arc::new(InKernel))
+}
+
 /// Puts every device on its bus. The user's come first: where one of them lies over a legacy device, the legacy
 /// device is named as the one that does not fit.
 pub(super) fn assemble(
@@ -28,6 +77,7 @@ pub(super) fn assemble(
     sources: &mut Sources,
 ) -> Result<Buses, BuildError> {
     let mut buses = Buses { pio: Bus::new(AddressSpace::Pio), mmio: Bus::new(AddressSpace::Mmio) };
+    reserve(&mut buses, &builder.config)?;
     for custom in builder.pio.drain(..) {
         buses.pio.insert(custom.base, custom.len, &custom.name, custom.device)?;
     }
@@ -82,7 +132,10 @@ fn legacy(
         }
     }
     if devices.i8042 {
-        pio.insert(I8042_PORT, I8042::LEN, "i8042", Arc::new(Mutex::new(I8042::new())))?;
+        // Two ports of five: what lies between belongs to others, the speaker's gate at 0x61 for one.
+        let i8042: Arc<dyn Device> = Arc::new(Mutex::new(I8042::new()));
+        pio.insert(I8042_PORT, 1, "i8042", Arc::clone(&i8042))?;
+        pio.insert(I8042_PORT + COMMAND, 1, "i8042", Arc::new(At(COMMAND, i8042)))?;
     }
     if devices.rtc {
         pio.insert(CMOS_PORT, Cmos::LEN, "rtc", Arc::new(Mutex::new(Cmos::new())))?;

@@ -15,11 +15,14 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex};
 
 use event_manager::MutEventSubscriber;
+use strata_cpu::X86State;
 use strata_devices::{Device, IrqLine, Serial, SerialInput};
 
+use strata_memory::Ram;
+
 use crate::config::Config;
-use crate::kvm::{Calls, GuestRam, KvmVcpu, Probe, Vm};
-use crate::vcpu::{Buses, Control, Limits};
+use crate::kvm::{CallError, Calls, KvmVcpu, Probe, Vm};
+use crate::vcpu::{Buses, Control, Limits, Vcpu};
 
 pub use build::BuildError;
 pub use run::{Outcome, RunError};
@@ -31,7 +34,7 @@ use irq::LateLine;
 #[derive(Debug)]
 pub struct Machine {
     vm: Vm,
-    ram: GuestRam,
+    ram: Ram,
     vcpus: Vec<KvmVcpu>,
     buses: Arc<Buses>,
     limits: Limits,
@@ -107,9 +110,18 @@ impl Machine {
         self.control.clone()
     }
 
+    /// The state of every vCPU, in order: before the run, what each will be entered with.
+    ///
+    /// # Errors
+    ///
+    /// The call that failed.
+    pub fn states(&mut self) -> Result<Vec<X86State>, CallError> {
+        self.vcpus.iter_mut().map(Vcpu::state).collect()
+    }
+
     /// The machine's RAM.
-    pub fn ram(&self) -> &strata_memory::Ram {
-        self.ram.ram()
+    pub fn ram(&self) -> &Ram {
+        &self.ram
     }
 }
 

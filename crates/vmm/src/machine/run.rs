@@ -1,14 +1,16 @@
 //! Running a machine: vCPU threads, and the event loop of the calling one.
 
 use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use strata_memory::Ram;
 
 use super::Machine;
-use crate::kvm::{CallError, GuestRam, KvmVcpu, Vm};
-use crate::vcpu::{Budget, Control, Finished, NoTrace, Stop, Tracer, spawn};
+use crate::kvm::{CallError, KvmVcpu, Vm};
+use crate::vcpu::{Budget, Control, Finished, NoTrace, Plan, Stop, Tracer, spawn};
 
 /// How a run ended, and what it left.
 #[derive(Debug)]
@@ -18,13 +20,13 @@ pub struct Outcome<T = NoTrace> {
     /// The vCPUs in order, each with its tracer. One whose thread panicked is missing.
     pub vcpus: Vec<Finished<KvmVcpu, T>>,
     vm: Vm,
-    ram: GuestRam,
+    ram: Ram,
 }
 
 impl<T> Outcome<T> {
     /// RAM, as the guest left it.
     pub fn ram(&self) -> &Ram {
-        self.ram.ram()
+        &self.ram
     }
 
     /// The pages that the guest has dirtied (see [`Vm::dirty_pages`]); needs `memory.dirty_log`.
@@ -80,30 +82,53 @@ impl Machine {
             events.add_subscriber(source);
         }
 
-        let mut threads = Vec::with_capacity(vcpus.len());
-        let mut result = Ok(());
+        let mut threads = Threads { control: control.clone(), handles: Vec::with_capacity(vcpus.len()) };
         for (index, vcpu) in (0..=u8::MAX).zip(vcpus) {
-            // Debug events are vCPU 0's; the exit budget is everybody's.
-            let plan = (control.clone(), limits.clone());
-            match spawn(index, vcpu, tracer(index), buses.clone(), plan) {
-                Ok(thread) => threads.push(thread),
-                Err(source) => {
-                    control.stop(Stop::Interrupted);
-                    result = Err(RunError::Spawn { vcpu: index, source });
-                    break;
-                }
+            let mut limits = limits.clone();
+            if index > 0 {
+                // Debugging is vCPU 0's; the exit budget is everybody's.
+                limits.steps = 0;
+            }
+            let plan = Plan { index, buses: Arc::clone(&buses), control: control.clone(), limits };
+            match spawn(plan, vcpu, tracer(index)) {
+                Ok(thread) => threads.handles.push(thread),
+                Err(source) => return Err(RunError::Spawn { vcpu: index, source }),
             }
         }
-        if result.is_ok() {
-            result = watch(&mut events, &control, wall);
-        }
-        // Whatever happened, no thread outlives this call. A panic has been counted as a stop by the thread itself.
-        control.stop(Stop::Interrupted);
-        control.wait_for_all();
-        let vcpus = threads.into_iter().filter_map(|thread| thread.join().ok()).collect();
-        result?;
+        watch(&mut events, &control, wall)?;
+        let vcpus = threads.join();
         let stop = control.stopped().unwrap_or(Stop::Interrupted);
         Ok(Outcome { stop, vcpus, vm, ram })
+    }
+}
+
+/// The vCPUs' threads. However this goes, by a return, an error or a panic of somebody's tracer or event source, no
+/// thread outlives it.
+struct Threads<T> {
+    control: Control,
+    handles: Vec<JoinHandle<Finished<KvmVcpu, T>>>,
+}
+
+impl<T> Threads<T> {
+    /// Ends the machine, if nothing has yet, and waits for all vCPUs. One that panicked has stopped the machine itself
+    /// and is left out.
+    fn join(mut self) -> Vec<Finished<KvmVcpu, T>> {
+        self.end();
+        self.handles.drain(..).filter_map(|thread| thread.join().ok()).collect()
+    }
+
+    fn end(&self) {
+        self.control.stop(Stop::Interrupted);
+        self.control.wait_for_all();
+    }
+}
+
+impl<T> Drop for Threads<T> {
+    fn drop(&mut self) {
+        self.end();
+        for thread in self.handles.drain(..) {
+            let _ = thread.join();
+        }
     }
 }
 

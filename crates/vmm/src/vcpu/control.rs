@@ -8,7 +8,7 @@ use vmm_sys_util::eventfd::EventFd;
 use super::stop::Stop;
 use crate::kvm::VcpuKicker;
 
-/// How long a stopped vCPU may take before it is kicked again.
+/// How long a paused or stopped vCPU may take before it is kicked again.
 const KICK_AGAIN: Duration = Duration::from_millis(5);
 
 /// The handle on a machine's vCPUs: `Clone + Send + Sync`, good before, during and after the run.
@@ -57,7 +57,7 @@ impl Control {
     /// The process has no file descriptor left.
     pub fn new() -> std::io::Result<Self> {
         let state = State { phase: Phase::Running, stop: None, kickers: Vec::new(), running: 0, parked: 0 };
-        let ended = EventFd::new(vmm_sys_util::eventfd::EFD_NONBLOCK)?;
+        let ended = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
         Ok(Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), ended })))
     }
 
@@ -81,9 +81,11 @@ impl Control {
         true
     }
 
-    /// Pauses every vCPU and returns when all of them wait; `false` if the machine has ended instead.
+    /// Pauses every vCPU and returns when all of them wait; `false` if the machine has ended instead, or somebody has
+    /// resumed it meanwhile.
     ///
-    /// Not to be called by a device on a vCPU's thread: that vCPU would wait for itself.
+    /// A vCPU whose device blocks (a console that nobody reads) holds this up. Not to be called by a device on a vCPU's
+    /// thread: that vCPU would wait for itself.
     pub fn pause(&self) -> bool {
         let mut state = self.state();
         if state.phase == Phase::Running {
@@ -91,9 +93,20 @@ impl Control {
             state.kickers.iter().for_each(VcpuKicker::kick);
         }
         while state.phase == Phase::Paused && state.parked < state.running {
-            state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.wait_and_kick(state);
         }
         state.phase == Phase::Paused
+    }
+
+    /// Waits for a change. If none comes soon, kicks again: unlike `KVM_RUN`, other system calls do not know that they
+    /// were to be interrupted, and a device may have been about to block when the first kick came.
+    fn wait_and_kick<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let waited = self.0.changed.wait_timeout(state, KICK_AGAIN);
+        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() {
+            state.kickers.iter().for_each(VcpuKicker::kick);
+        }
+        state
     }
 
     /// Lets paused vCPUs go on. Without a pause before, nothing happens.
@@ -112,18 +125,10 @@ impl Control {
     }
 
     /// Waits, after a stop, until every vCPU has left its loop.
-    ///
-    /// A vCPU whose device was about to block when the kick of [`stop`](Self::stop) came is kicked again: unlike
-    /// `KVM_RUN`, other system calls do not know that they were to be interrupted.
     pub(crate) fn wait_for_all(&self) {
         let mut state = self.state();
         while state.running > 0 {
-            let waited = self.0.changed.wait_timeout(state, KICK_AGAIN);
-            let (now, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            state = now;
-            if timeout.timed_out() {
-                state.kickers.iter().for_each(VcpuKicker::kick);
-            }
+            state = self.wait_and_kick(state);
         }
     }
 

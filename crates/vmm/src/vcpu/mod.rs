@@ -3,8 +3,7 @@
 
 mod control;
 mod exit;
-#[cfg(test)]
-mod fake;
+mod record;
 mod run;
 mod stop;
 mod thread;
@@ -12,10 +11,10 @@ mod trace;
 
 pub use control::Control;
 pub use exit::{DebugEvent, Exit};
+pub use record::ExitRecord;
 pub use run::{Buses, ExitBudget, Limits, Pause, run};
 pub use stop::{Budget, Stop};
-pub use thread::Finished;
-pub(crate) use thread::spawn;
+pub use thread::{Finished, Plan, spawn};
 pub use trace::{ExitLog, NoTrace, Tracer};
 
 use strata_cpu::X86State;

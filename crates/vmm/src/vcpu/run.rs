@@ -7,7 +7,7 @@ use kvm_bindings::{KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
 use strata_devices::{Bus, Effect};
 
 use super::Vcpu;
-use super::exit::Exit;
+use super::exit::{DebugEvent, Exit};
 use super::stop::{Budget, Stop};
 use super::trace::Tracer;
 use crate::kvm::CallError;
@@ -46,8 +46,9 @@ impl ExitBudget {
 pub struct Limits {
     /// The machine's exit budget, shared by its vCPUs.
     pub exits: Option<Arc<ExitBudget>>,
-    /// How many debug events to pass over before one is a stop: the steps of a single-stepped guest, less one.
-    pub debug_events: u64,
+    /// How many single steps to pass over before one is a stop: those that were asked for, less one. Other debug events
+    /// stop at once.
+    pub steps: u64,
 }
 
 /// Why the inner loop returned.
@@ -79,7 +80,7 @@ pub fn run<V: Vcpu, T: Tracer>(
             Step::Go | Step::Stop(_) => tracer.exit(&exit),
         }
         match step {
-            Step::Stop(Stop::Debug(_)) if limits.debug_events > 0 => limits.debug_events -= 1,
+            Step::Stop(Stop::Debug(event)) if limits.steps > 0 && is_step(&event) => limits.steps -= 1,
             Step::Stop(stop) => return Ok(Pause::Stop(stop)),
             _ => {}
         }
@@ -89,6 +90,14 @@ pub fn run<V: Vcpu, T: Tracer>(
             return Ok(Pause::Stop(Stop::Budget(Budget::Exits(budget.limit))));
         }
     }
+}
+
+/// DR6 says which conditions were met: BS (bit 14) for a single step, B0 to B3 for breakpoints (SDM vol. 3B, "Debug
+/// Status Register (DR6)").
+fn is_step(event: &DebugEvent) -> bool {
+    const BS: u64 = 1 << 14;
+    const BREAKPOINTS: u64 = 0xf;
+    event.dr6 & (BS | BREAKPOINTS) == BS
 }
 
 /// What an exit asks of the loop.

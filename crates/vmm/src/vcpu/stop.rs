@@ -73,6 +73,11 @@ pub enum Stop {
     },
     /// Nobody reads the guest's output any more.
     OutputClosed,
+    /// The guest's output cannot be written: the disk is full, for instance.
+    OutputFailed {
+        /// What the system answered.
+        errno: i32,
+    },
     /// The host asked the machine to stop: Ctrl-C, SIGTERM, [`Control::stop`](super::Control::stop).
     Interrupted,
 }
@@ -106,6 +111,7 @@ impl Stop {
             Self::VcpuFailed { .. } => "vcpu-failed",
             Self::VcpuDied { .. } => "vcpu-died",
             Self::OutputClosed => "output-closed",
+            Self::OutputFailed { .. } => "output-failed",
             Self::Interrupted => "interrupted",
         }
     }
@@ -120,7 +126,7 @@ impl Stop {
     /// | 0 | power-off | | 22 | internal error, failed entry |
     /// | 10 | halted | | 24 | unknown exit, memory fault, system event |
     /// | 12 | reset | | 26 | a vCPU failed on the host |
-    /// | 14 | triple fault | | 28 | output closed |
+    /// | 14 | triple fault | | 28 | output closed or failed |
     /// | 16 | debug event | | 130 | interrupted |
     /// | 18 | exit budget used up | | odd | debug exit |
     /// | 20 | time budget used up | | | |
@@ -136,7 +142,7 @@ impl Stop {
             Self::InternalError { .. } | Self::FailEntry { .. } => 22,
             Self::UnknownExit { .. } | Self::MemoryFault { .. } | Self::SystemEvent { .. } => 24,
             Self::VcpuFailed { .. } | Self::VcpuDied { .. } => 26,
-            Self::OutputClosed => 28,
+            Self::OutputClosed | Self::OutputFailed { .. } => 28,
             Self::Interrupted => 130,
             Self::DebugExit { value } => (value << 1 | 1).to_le_bytes()[0],
         }
@@ -173,6 +179,13 @@ impl fmt::Display for Stop {
             }
             Self::VcpuDied { vcpu } => {
                 write!(f, "the thread of vCPU {vcpu} panicked; its message is on standard error")
+            }
+            Self::OutputFailed { errno } => {
+                write!(
+                    f,
+                    "the guest's output cannot be written: {}",
+                    std::io::Error::from_raw_os_error(*errno)
+                )
             }
             Self::OutputClosed => f.write_str("nobody reads the guest's output any more"),
             Self::Interrupted => f.write_str("interrupted"),

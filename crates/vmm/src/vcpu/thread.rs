@@ -11,25 +11,40 @@ use super::{Control, Vcpu};
 
 /// A vCPU whose thread has ended, with what watched it.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Finished<V, T> {
+    /// Its number.
+    pub index: u8,
     /// The vCPU, as the guest left it.
     pub vcpu: V,
     /// Its tracer.
     pub tracer: T,
 }
 
-/// Starts the thread of vCPU `index`. It ends when the machine does, and ends the machine when it fails or panics.
-pub(crate) fn spawn<V, T>(
-    index: u8,
-    vcpu: V,
-    tracer: T,
-    buses: Arc<Buses>,
-    (control, limits): (Control, Limits),
-) -> io::Result<JoinHandle<Finished<V, T>>>
+/// What a vCPU's thread needs to know.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The vCPU's number.
+    pub index: u8,
+    /// Where its exits go.
+    pub buses: Arc<Buses>,
+    /// What it obeys.
+    pub control: Control,
+    /// What it may use up.
+    pub limits: Limits,
+}
+
+/// Starts the thread of a vCPU. It ends when the machine does, and ends the machine when it stops, fails or panics.
+///
+/// # Errors
+///
+/// The host gives no thread.
+pub fn spawn<V, T>(plan: Plan, vcpu: V, tracer: T) -> io::Result<JoinHandle<Finished<V, T>>>
 where
     V: Vcpu + 'static,
     T: Tracer + 'static,
 {
+    let Plan { index, buses, control, limits } = plan;
     control.join(vcpu.kicker());
     let membership = Membership { control, index };
     // The thread owns the membership: it leaves however it ends, also when it could not be started.
@@ -65,7 +80,7 @@ impl Membership {
                 }
             }
         }
-        Finished { vcpu, tracer }
+        Finished { index: self.index, vcpu, tracer }
     }
 }
 

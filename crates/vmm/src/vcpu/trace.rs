@@ -19,6 +19,23 @@ impl Tracer for NoTrace {
     fn exit(&mut self, _: &Exit<'_>) {}
 }
 
+/// Two tracers see the same exits, in this order.
+impl<A: Tracer, B: Tracer> Tracer for (A, B) {
+    fn exit(&mut self, exit: &Exit<'_>) {
+        self.0.exit(exit);
+        self.1.exit(exit);
+    }
+}
+
+/// A tracer that may not be there.
+impl<T: Tracer> Tracer for Option<T> {
+    fn exit(&mut self, exit: &Exit<'_>) {
+        if let Some(tracer) = self {
+            tracer.exit(exit);
+        }
+    }
+}
+
 /// Keeps every exit as its line of text; a line that repeats is kept once, with its count.
 #[derive(Debug, Clone, Default)]
 pub struct ExitLog {
