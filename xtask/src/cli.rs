@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::rig;
+
 /// Strata's own tasks.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
@@ -18,10 +20,12 @@ pub(crate) enum Task {
     RunGuest(RunGuest),
     /// Run everything that has to pass
     Test(Test),
-    /// Run `test`, and the checks that need more tools: the oldest compiler, cargo-deny, miri
+    /// Run `test`, and the checks that need more tools: the oldest compiler, cargo-hack and others, miri
     Ci(Ci),
     /// Check the house's rules: dependency direction, where KVM may be named, SAFETY comments and more
     Lint,
+    /// Run any command in an emulated host with a faithful /dev/kvm, on any x86-64 Linux
+    Rig(Box<rig::Options>),
 }
 
 #[derive(Debug, Args)]

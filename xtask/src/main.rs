@@ -1,14 +1,17 @@
 //! Strata's own tasks, as `cargo xtask TASK`: assemble and run guests, test everything, check the house's rules.
 //!
 //! Read it from the command line inwards: [`cli`] says which tasks exist, [`run_guest`] and [`checks`] carry them
-//! out, [`guest`] knows a guest's header and how its run is compared with it, [`lint`] the house's rules.
+//! out, [`guest`] knows a guest's header and how its run is compared with it, [`lint`] the house's rules, [`consumers`]
+//! who uses our crates from outside.
 
 mod checks;
 mod cli;
+mod consumers;
 mod guest;
 mod host;
 mod lint;
 mod process;
+mod rig;
 mod run_guest;
 mod tally;
 #[cfg(test)]
@@ -33,6 +36,8 @@ fn main() -> ExitCode {
         Task::Test(options) => checks::test(&options),
         Task::Ci(options) => checks::ci(&options),
         Task::Lint => checks::lint(),
+        // Its exit code is the command's.
+        Task::Rig(options) => return rig::run(*options),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -51,5 +56,6 @@ fn explain(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument) {
         eprint!("\n{}", Cli::command().render_help());
     }
-    if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
+    let code = rig::code_of_bad_usage().unwrap_or(2);
+    if error.use_stderr() { ExitCode::from(code) } else { ExitCode::SUCCESS }
 }

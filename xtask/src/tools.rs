@@ -13,12 +13,38 @@ use crate::process::{Captured, capture};
 pub(crate) struct Tool {
     program: &'static str,
     package: &'static str,
+    /// The package manager and the name of the package, where it is called otherwise.
+    elsewhere: &'static [(&'static str, &'static str)],
 }
 
 /// Assembles guests.
-pub(crate) const NASM: Tool = Tool { program: "nasm", package: "nasm" };
+pub(crate) const NASM: Tool = Tool { program: "nasm", package: "nasm", elsewhere: &[] };
 /// A test compares `strata run --show-ioctls` with it.
-pub(crate) const STRACE: Tool = Tool { program: "strace", package: "strace" };
+pub(crate) const STRACE: Tool = Tool { program: "strace", package: "strace", elsewhere: &[] };
+/// Emulates the rig's host.
+pub(crate) const QEMU: Tool = Tool {
+    program: "qemu-system-x86_64",
+    package: "qemu-system-x86",
+    elsewhere: &[("zypper", "qemu-x86"), ("apk", "qemu-system-x86_64")],
+};
+/// All programs that the rig's host has; on ours it unpacks gzip.
+pub(crate) const BUSYBOX: Tool = Tool {
+    program: "busybox",
+    package: "busybox",
+    elsewhere: &[("apt-get", "busybox-static"), ("zypper", "busybox-static"), ("apk", "busybox-static")],
+};
+/// Unpacks kernels.
+pub(crate) const LZ4: Tool = Tool { program: "lz4", package: "lz4", elsewhere: &[] };
+/// Unpacks kernels.
+pub(crate) const XZ: Tool = Tool { program: "xz", package: "xz", elsewhere: &[("apt-get", "xz-utils")] };
+/// Unpacks kernels.
+pub(crate) const ZSTD: Tool = Tool { program: "zstd", package: "zstd", elsewhere: &[] };
+
+impl Tool {
+    fn package_of(&self, manager: &str) -> &'static str {
+        self.elsewhere.iter().find(|(name, _)| *name == manager).map_or(self.package, |(_, package)| package)
+    }
+}
 
 /// A package manager.
 #[derive(Debug)]
@@ -92,7 +118,8 @@ impl Tools {
             .iter()
             .find_map(|manager| Some((manager, self.find(manager.program)?)))
             .ok_or(ToolError::NoManager { program })?;
-        let plain = format!("{} {} {}", manager.program, manager.install.join(" "), tool.package);
+        let package = tool.package_of(manager.program);
+        let plain = format!("{} {} {package}", manager.program, manager.install.join(" "));
         let command = if self.is_root { plain } else { format!("sudo {plain}") };
         if !self.may_install {
             return Err(ToolError::Forbidden { program, command });
@@ -108,7 +135,7 @@ impl Tools {
             self.call(&words).map_err(started)
         };
         eprintln!("{program} is not installed; installing it: {command}");
-        let install = [manager.install, &[tool.package]].concat();
+        let install = [manager.install, &[package]].concat();
         let mut done = call(&install)?;
         if !done.status.success() {
             // A fresh machine has no lists of packages yet, or stale ones.
@@ -122,8 +149,17 @@ impl Tools {
         self.find(program).ok_or(ToolError::StillMissing { program, command })
     }
 
+    /// Has apt-get fetch its lists of packages, which a fresh machine does not have, if that is allowed and possible.
+    ///
+    /// That it did not is no error here: what is missing in the lists will be named.
+    pub(crate) fn refresh(&self) -> io::Result<()> {
+        let Some(mut words) = self.privilege().filter(|_| self.may_install) else { return Ok(()) };
+        words.extend(["apt-get", "update"].map(OsString::from));
+        self.call(&words).map(drop)
+    }
+
     /// The executable that a shell would take for `program`.
-    fn find(&self, program: &str) -> Option<PathBuf> {
+    pub(crate) fn find(&self, program: &str) -> Option<PathBuf> {
         env::split_paths(&self.path).map(|folder| folder.join(program)).find(|candidate| {
             fs::metadata(candidate).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
         })

@@ -134,3 +134,24 @@ fn without_any_manager_the_tool_is_named() {
     let error = machine.tools(true, true).ensure(&STRACE).unwrap_err();
     assert!(error.to_string().contains("install strace by hand"), "{error}");
 }
+
+#[test]
+fn a_package_has_the_name_that_its_manager_knows() {
+    let machine = Machine::new().program("apt-get", "exit 100");
+    let error = machine.tools(true, false).ensure(&BUSYBOX).unwrap_err();
+    assert!(error.to_string().ends_with("type: apt-get install -y busybox-static"), "{error}");
+    let machine = Machine::new().program("dnf", "exit 100");
+    let error = machine.tools(true, false).ensure(&BUSYBOX).unwrap_err();
+    assert!(error.to_string().ends_with("type: dnf install -y busybox"), "{error}");
+}
+
+#[test]
+fn lists_of_packages_are_fetched_only_where_that_is_allowed() {
+    for (is_root, may_install, calls) in
+        [(true, true, &["apt-get update"][..]), (true, false, &[]), (false, true, &[])]
+    {
+        let machine = Machine::new().program("apt-get", "");
+        machine.tools(is_root, may_install).refresh().unwrap();
+        assert_eq!(machine.calls(), calls);
+    }
+}

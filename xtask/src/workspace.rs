@@ -1,5 +1,6 @@
 //! The Cargo workspace we belong to: its packages, and the programs it builds.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader};
@@ -41,11 +42,16 @@ pub(crate) struct Workspace {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Package {
     pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) version: String,
     pub(crate) manifest_path: PathBuf,
     pub(crate) rust_version: Option<String>,
     /// Registries it may go to: absent for any, empty for none.
     pub(crate) publish: Option<Vec<String>>,
     pub(crate) dependencies: Vec<Dependency>,
+    /// What each feature turns on, by name.
+    #[serde(default)]
+    pub(crate) features: BTreeMap<String, Vec<String>>,
     pub(crate) targets: Vec<Target>,
 }
 
@@ -72,6 +78,18 @@ impl Package {
 
     pub(crate) fn has_library(&self) -> bool {
         self.targets.iter().any(|target| target.is("lib"))
+    }
+
+    /// Every set of its features, in the notation of `--features`: two to the power of their number.
+    pub(crate) fn feature_sets(&self) -> Vec<String> {
+        let mut sets = vec![String::new()];
+        // `default` is a set of others.
+        for feature in self.features.keys().filter(|feature| *feature != "default") {
+            let with =
+                |set: &String| if set.is_empty() { feature.clone() } else { format!("{set},{feature}") };
+            sets.extend(sets.iter().map(with).collect::<Vec<_>>());
+        }
+        sets
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -199,6 +217,18 @@ mod tests {
         let strata = parse(program).unwrap();
         assert_eq!((strata.name.as_str(), strata.path.as_path()), ("strata", Path::new("/t/debug/strata")));
         assert_eq!(strata.package, Path::new("/w/s"));
+    }
+
+    #[test]
+    fn every_set_of_features_is_listed_once() {
+        let features = |features: &str| {
+            let package = format!(
+                r#"{{"name":"a","manifest_path":"/w/a/Cargo.toml","dependencies":[],"targets":[],"features":{features}}}"#
+            );
+            serde_json::from_str::<Package>(&package).unwrap().feature_sets()
+        };
+        assert_eq!(features("{}"), [""]);
+        assert_eq!(features(r#"{"b":[],"c":["b"],"default":["b"]}"#), ["", "b", "c", "b,c"]);
     }
 
     #[test]

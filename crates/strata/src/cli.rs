@@ -108,11 +108,11 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "N", help_heading = "Limits")]
     budget_exits: Option<String>,
 
-    /// Stop after this much time, for example 500ms or 5s [budget.wall]
+    /// Stop after this much time, for example 500ms or 5s; a bare number is seconds [budget.wall]
     #[arg(long, value_name = "TIME", help_heading = "Limits")]
     budget_wall: Option<String>,
 
-    /// Single-step this many instructions, then stop [debug.step]
+    /// Single-step this many instructions, `hlt` among them, then stop [debug.step]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     step: Option<String>,
 
@@ -124,7 +124,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) report: Option<PathBuf>,
 
-    /// Include these bytes of guest memory in the report
+    /// Include these bytes of guest memory in the report; null where there is no RAM
     #[arg(long, value_name = "ADDRESS,LENGTH", requires = "report", help_heading = "Output")]
     pub(crate) dump: Vec<Dump>,
 
@@ -213,3 +213,7 @@ impl FromStr for Dump {
         dump.ok_or("write ADDRESS,LENGTH, as in 0x6000,4")
     }
 }
+
+#[cfg(test)]
+#[path = "cli_test.rs"]
+mod tests;

@@ -1,8 +1,8 @@
 //! `strata run`.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, BufWriter, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use strata_vmm::cassette::{Recorder, VcpuRecorder};
@@ -126,12 +126,23 @@ fn watched(
     Ok(outcome.stop)
 }
 
+/// A configuration is a page of text; a device or a disk image named by mistake is not read to its end.
+fn read_config(path: &Path) -> io::Result<String> {
+    const LIMIT: u64 = 1 << 20;
+    let mut text = String::new();
+    File::open(path)?.take(LIMIT + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LIMIT {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 1 MiB"));
+    }
+    Ok(text)
+}
+
 /// The configuration file, with the options over it.
 fn config(options: &RunOptions) -> Result<Config, Error> {
     let file = match &options.config {
         None => None,
         Some(path) => {
-            let read = fs::read_to_string(path);
+            let read = read_config(path);
             Some((path, read.map_err(|source| Error::ConfigFile { path: path.clone(), source })?))
         }
     };

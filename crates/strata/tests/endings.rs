@@ -154,3 +154,134 @@ fn a_reader_that_does_not_read_cannot_hold_the_run() {
     assert_eq!(output.status.code(), Some(20), "{}", stderr(&output));
     drop(reader);
 }
+
+/// The writing end of a pipe that is full and never read: a guest's first byte waits for ever.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&vec![b'.'; 1 << 16]).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn typing_at_a_guest_whose_output_is_held_up_does_not_hold_up_strata() {
+    if !kvm("typing at blocked output") {
+        return;
+    }
+    let scratch = Scratch::new("held-up");
+    let chatter = scratch.file("chatter.bin", CHATTER);
+    let (reader, writer) = full_pipe();
+    let mut run = strata(&chatter);
+    let mut child =
+        run.args(["--budget-wall", "400ms"]).stdin(Stdio::piped()).stdout(writer).spawn().unwrap();
+    // The guest holds the port's lock by now, or soon: keep typing.
+    let mut typing = child.stdin.take().unwrap();
+    for _ in 0..20 {
+        let _ = typing.write_all(b"x");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(20), "{}", stderr(&output));
+    drop((reader, typing));
+}
+
+#[test]
+fn a_full_disk_is_told_apart_from_a_closed_pipe() {
+    if !kvm("a full disk") {
+        return;
+    }
+    let scratch = Scratch::new("full");
+    let chatter = scratch.file("chatter.bin", CHATTER);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = finish(strata(&chatter).stdout(full));
+    assert_eq!(output.status.code(), Some(28));
+    assert!(stderr(&output).contains("No space left"), "{}", stderr(&output));
+}
+
+#[test]
+fn nobody_to_tell_is_no_reason_to_panic() {
+    if !kvm("closed standard error") {
+        return;
+    }
+    let scratch = Scratch::new("no-stderr");
+    let image = scratch.file("halt.bin", HALT);
+    for arguments in [&[][..], &["--show-ioctls"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = finish(strata(&image).args(arguments).stderr(writer));
+        assert_eq!(output.status.code(), Some(10));
+    }
+}
+
+#[test]
+fn a_recorded_run_is_a_file_of_its_exits() {
+    if !kvm("--record") {
+        return;
+    }
+    let scratch = Scratch::new("record");
+    let image = scratch.file("halt.bin", HALT);
+    let file = scratch.path("run.cassette");
+    let output = finish(strata(&image).arg("--record").arg(&file));
+    assert_eq!(output.status.code(), Some(10), "{}", stderr(&output));
+    let text = std::fs::read_to_string(file).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (4, "{\"strata-cassette\":1}"), "{text}");
+    assert!(lines[1].contains("\"entry\"") && lines[3].contains("\"last\""), "{text}");
+    assert_eq!(lines[2], "{\"vcpu\":0,\"event\":{\"exit\":\"halt\"}}");
+}
+
+/// The smallest ELF64 executable: one segment at 2 MiB, holding the whole file; the code is behind the headers.
+fn elf(code: &[u8]) -> Vec<u8> {
+    let at: u64 = 0x20_0000;
+    let (header, size) = (64 + 56_u64, 64 + 56 + code.len() as u64);
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    // e_type ET_EXEC, e_machine EM_X86_64, e_version
+    file.extend([2, 0, 62, 0, 1, 0, 0, 0]);
+    // e_entry, e_phoff, e_shoff
+    file.extend([at + header, 64, 0].into_iter().flat_map(u64::to_le_bytes));
+    // e_flags; e_ehsize, e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx
+    file.extend([0; 4]);
+    file.extend([64, 56, 1, 64, 0, 0].into_iter().flat_map(u16::to_le_bytes));
+    // p_type PT_LOAD, p_flags RX; p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align
+    file.extend([1, 0, 0, 0, 5, 0, 0, 0]);
+    file.extend([0, at, at, size, size, 0x1000].into_iter().flat_map(u64::to_le_bytes));
+    file.extend(code);
+    file
+}
+
+#[test]
+fn an_elf_executable_starts_as_its_header_says() {
+    if !kvm("an ELF executable") {
+        return;
+    }
+    let scratch = Scratch::new("elf");
+    // mov dx, 0x3f8; mov al, 'E'; out dx, al; hlt
+    let image = scratch.file("kernel.elf", elf(b"\x66\xba\xf8\x03\xb0E\xee\xf4"));
+    for format in ["auto", "elf64"] {
+        let output = finish(common::bare().arg("run").arg(&image).args(["--format", format]));
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(10), &b"E"[..]), "{}", stderr(&output));
+    }
+    let entry = finish(common::bare().arg("run").arg(&image).args(["--entry", "0x200000"]));
+    assert_eq!(entry.status.code(), Some(2), "{}", stderr(&entry));
+}
+
+#[test]
+fn a_guest_is_told_how_much_ram_it_has_also_above_the_gap() {
+    if !kvm("5 GiB of RAM") {
+        return;
+    }
+    let scratch = Scratch::new("ram");
+    let image = scratch.file("halt.bin", HALT);
+    let report = scratch.path("report.json");
+    let mut run = common::bare();
+    run.arg("run")
+        .arg(&image)
+        .args(["--memory", "5G", "--dump", "0x17ffffff8,8"])
+        .arg("--report")
+        .arg(&report);
+    let output = finish(&mut run);
+    assert_eq!(output.status.code(), Some(10), "{}", stderr(&output));
+    let report = std::fs::read_to_string(report).unwrap();
+    assert!(report.contains("\"rdi\": \"0x140000000\""), "{report}");
+    // The last bytes of RAM: 2 GiB lie above 4 GiB.
+    assert!(report.contains("\"0x17ffffff8\": \"0000000000000000\""), "{report}");
+}

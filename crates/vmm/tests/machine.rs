@@ -64,7 +64,9 @@ fn a_line_without_a_controller_is_refused() {
 #[test]
 fn flat_images_settings_are_not_silently_ignored_for_elf() {
     let elf = b"\x7fELF\x02\x01\x01".to_vec();
-    for setting in ["load_at = 0x1000", "entry = 0x1000", "[paging]\ntables_at = 0\nmap = []"] {
+    for setting in
+        ["mode = \"real16\"", "load_at = 0x1000", "entry = 0x1000", "[paging]\ntables_at = 0\nmap = []"]
+    {
         let config = Config::from_toml(setting).unwrap();
         let said = refused(Machine::builder(config).unwrap().image(elf.clone()));
         assert!(said.contains("for flat images"), "{setting}: {said}");

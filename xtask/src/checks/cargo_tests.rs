@@ -29,7 +29,7 @@ fn test(context: &Context, selection: &[&str]) -> Result<Report, Box<dyn Error>>
 }
 
 /// Reads what the test programs print.
-fn read(output: &str, succeeded: bool) -> Report {
+pub(super) fn read(output: &str, succeeded: bool) -> Report {
     let mut report = Report::default();
     // The test whose output we are in, until it has been counted.
     let mut current = None;

@@ -1,6 +1,7 @@
 //! `cargo xtask test`, `ci` and `lint`: named steps, each of which goes on where the one before failed.
 
 mod cargo_tests;
+mod consumers;
 mod examples;
 mod guests;
 mod more;

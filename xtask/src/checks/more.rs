@@ -1,6 +1,8 @@
 //! The steps that only `cargo xtask ci` has: those that take long, or need tools that not everybody has.
 
 use std::error::Error;
+use std::io;
+use std::process::Command;
 
 use super::steps::{cargo, command, package};
 use super::toolchain::Toolchain;
@@ -14,6 +16,8 @@ pub(super) fn all() -> Vec<Step> {
     vec![
         Step { name: "packages build", run: |context| package(context, &[]) },
         Step { name: "oldest compiler", run: oldest_compiler },
+        Step { name: "features", run: features },
+        Step { name: "compatibility", run: compatibility },
         Step { name: "dependencies", run: dependencies },
         Step { name: "miri", run: miri },
     ]
@@ -33,9 +37,46 @@ fn oldest_compiler(context: &Context) -> Result<Report, Box<dyn Error>> {
     command(check)
 }
 
+/// Every set of features of every package; the step "crates alone" has the same for libraries, by our own list of sets.
+fn features(context: &Context) -> Result<Report, Box<dyn Error>> {
+    if !has(context, "hack")? {
+        let reason = "cargo-hack is not installed; type: cargo install --locked cargo-hack";
+        return Ok(Report::skipped("every set of features, by cargo-hack", reason));
+    }
+    // No `--no-dev-deps`: it rewrites manifests, and since `check` leaves tests out, it would make no difference.
+    cargo(context, &["hack", "check", "--workspace", "--exclude", "xtask", "--feature-powerset"])
+}
+
+/// What somebody wrote for the last release still builds, as far as its version promises.
+fn compatibility(context: &Context) -> Result<Report, Box<dyn Error>> {
+    let what = "compatibility with the last release";
+    if !has(context, "semver-checks")? {
+        let reason = "cargo-semver-checks is not installed; type: cargo install --locked cargo-semver-checks";
+        return Ok(Report::skipped(what, reason));
+    }
+    let mut describe = Command::new("git");
+    describe.args(["describe", "--tags", "--abbrev=0", "--match=v[0-9]*"]);
+    describe.current_dir(&context.workspace.root);
+    let release = capture(describe)?;
+    if !release.status.success() {
+        let reason = "there is no release yet to compare with: no tag v.. in the history that is here";
+        return Ok(Report::skipped(what, reason));
+    }
+    let mut arguments = vec!["semver-checks", "--baseline-rev", release.output.trim(), "--all-features"];
+    for package in context.workspace.published().filter(|package| package.has_library()) {
+        arguments.extend(["--package", &package.name]);
+    }
+    cargo(context, &arguments)
+}
+
+/// Whether cargo has this subcommand.
+fn has(context: &Context, subcommand: &str) -> io::Result<bool> {
+    Ok(capture(context.workspace.cargo([subcommand, "--version"]))?.status.success())
+}
+
 /// Licences, bans and sources as deny.toml says.
 fn dependencies(context: &Context) -> Result<Report, Box<dyn Error>> {
-    if !capture(context.workspace.cargo(["deny", "--version"]))?.status.success() {
+    if !has(context, "deny")? {
         let reason = "cargo-deny is not installed; type: cargo install --locked cargo-deny";
         return Ok(Report::skipped("licences and sources of dependencies", reason));
     }

@@ -2,8 +2,9 @@
 
 use std::error::Error;
 use std::process::Command;
+use std::{fs, io};
 
-use super::{Context, Report, Step, cargo_tests, examples, guests, readme};
+use super::{Context, Report, Step, cargo_tests, consumers, examples, guests, readme};
 use crate::lint as rules;
 use crate::process::capture;
 use crate::tools::{NASM, STRACE, Tools};
@@ -15,13 +16,7 @@ const THOROUGH: bool = false;
 
 const STEPS: &[(bool, Step)] = &[
     (QUICK, Step { name: "tools", run: |context| Ok(tools(context)) }),
-    (
-        QUICK,
-        Step {
-            name: "format",
-            run: |context| cargo(context, &["fmt", "--all", "--check", "--", "--color=never"]),
-        },
-    ),
+    (QUICK, Step { name: "format", run: format }),
     (QUICK, Step { name: "house rules", run: house_rules }),
     (QUICK, Step { name: "clippy", run: clippy }),
     (QUICK, Step { name: "build", run: build }),
@@ -34,6 +29,8 @@ const STEPS: &[(bool, Step)] = &[
     (THOROUGH, Step { name: "documentation", run: documentation }),
     (THOROUGH, Step { name: "commands in docs", run: readme::check }),
     (THOROUGH, Step { name: "packages", run: packages }),
+    (THOROUGH, Step { name: "consumers, newest", run: consumers::newest }),
+    (THOROUGH, Step { name: "consumers, lowest", run: consumers::lowest }),
 ];
 
 /// Every step.
@@ -66,6 +63,18 @@ fn tools(context: &Context) -> Report {
     report
 }
 
+/// Ours, and the consumers, which are no members of the workspace.
+fn format(context: &Context) -> Result<Report, Box<dyn Error>> {
+    let mut fmt = context.workspace.cargo(["fmt", "--all", "--check", "--", "--color=never"]);
+    for consumer in fs::read_dir(context.workspace.root.join("xtask/consumers"))? {
+        let file = consumer?.path().join("src/lib.rs");
+        if file.exists() {
+            fmt.arg(file);
+        }
+    }
+    command(fmt)
+}
+
 fn house_rules(context: &Context) -> Result<Report, Box<dyn Error>> {
     let found = rules::check(&context.workspace)?;
     if found.is_empty() {
@@ -84,18 +93,20 @@ pub(super) fn build(context: &Context) -> Result<Report, Box<dyn Error>> {
     cargo(context, &["build", "--package", "strata-cli"])
 }
 
-/// Each library as somebody else would take it: by itself, with its default features and with none.
+/// Each library as somebody else would take it: by itself, with its default features and with every set of them.
 ///
-/// Tests come along with the default features only; without any, they could turn features on that the library
+/// Tests come along with the default features only; with the others, they could turn features on that the library
 /// itself does not ask for.
 fn alone(context: &Context) -> Result<Report, Box<dyn Error>> {
     let mut report = Report::default();
     for package in context.workspace.published().filter(|package| package.has_library()) {
         let Package { name, .. } = package;
-        for features in
-            [&["--all-targets"][..], &["--lib", "--no-default-features"], &["--lib", "--all-features"]]
-        {
-            let arguments = [&["clippy", "--package", name], features, &["--", "--deny=warnings"]].concat();
+        let sets = package.feature_sets();
+        let with = |set| vec!["--lib", "--no-default-features", "--features", set];
+        let selections = sets.iter().map(|set| with(set.as_str()));
+        for features in std::iter::once(vec!["--all-targets"]).chain(selections) {
+            let arguments =
+                [&["clippy", "--package", name], &features[..], &["--", "--deny=warnings"]].concat();
             let done = capture(context.workspace.cargo(arguments.iter().copied()))?;
             let failed = || format!("cargo {}\n{}", arguments.join(" "), done.output);
             report.add(if done.status.success() { Ok(()) } else { Err(failed()) });
@@ -114,7 +125,20 @@ fn documentation(context: &Context) -> Result<Report, Box<dyn Error>> {
 /// Every crate can be packaged. That siblings are in no registry yet is no hindrance: those packaged in the same run
 /// are taken.
 fn packages(context: &Context) -> Result<Report, Box<dyn Error>> {
-    package(context, &["--no-verify"])
+    // Steps that take the packages must not find those of another time.
+    match fs::remove_dir_all(context.workspace.target.join("package")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let report = package(context, &["--no-verify"])?;
+    if report.tally.failed > 0 {
+        // cargo asks the registry what it knows already; without a network it need not.
+        let offline = package(context, &["--no-verify", "--offline"])?;
+        if offline.tally.failed == 0 {
+            return Ok(offline);
+        }
+    }
+    Ok(report)
 }
 
 /// `cargo package` for all that is published, with what is in the working tree.

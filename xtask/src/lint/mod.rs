@@ -1,6 +1,7 @@
 //! The house's rules, as far as a program can check them and neither rustc nor clippy does.
 
 mod dependencies;
+mod guests;
 mod kvm;
 mod leftovers;
 mod manifests;
@@ -40,6 +41,7 @@ pub(crate) fn check(workspace: &Workspace) -> io::Result<Vec<Finding>> {
     let mut found = dependencies::check(&workspace.packages);
     found.extend(kvm::check_manifests(&workspace.packages));
     found.extend(manifests::check(workspace));
+    found.extend(guests::check(&workspace.root.join("guests")));
     for folder in ["crates", "xtask"] {
         for path in source::rust_files(&workspace.root.join(folder))? {
             let shown = path.strip_prefix(&workspace.root).unwrap_or(&path).display().to_string();

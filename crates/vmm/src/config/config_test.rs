@@ -38,7 +38,7 @@ fn every_table_refuses_keys_that_it_does_not_know() {
 #[test]
 fn sizes_and_times_carry_units() {
     let config = parse("[memory]\nsize = \"64K\"\n[budget]\nwall = \"100ms\"");
-    assert_eq!(config.memory.size, ByteSize(65536));
+    assert_eq!(config.memory.size, Some(ByteSize(65536)));
     assert_eq!(config.budget.wall.unwrap().0, std::time::Duration::from_millis(100));
     for (text, bytes) in [("0x4000", 0x4000), ("3", 3), ("2G", 2 << 30), ("2GiB", 2 << 30), ("1 M", 1 << 20)]
     {
@@ -50,6 +50,8 @@ fn sizes_and_times_carry_units() {
     }
     assert_eq!(ByteSize(3 << 20).to_string(), "3 MiB");
     assert_eq!(ByteSize(1025).to_string(), "1025 bytes");
+    assert!(refused("memory.size = -1").contains("64K, 256M"));
+    assert!(refused("memory.size = true").contains("64K, 256M"));
     assert!("5 fortnights".parse::<Duration>().unwrap_err().to_string().contains("5s"));
 }
 
@@ -82,9 +84,30 @@ fn contradictions_are_named() {
     );
     assert_eq!(checked("[[stub]]\nport = 1\n[[stub]]"), ConfigError::StubPlace(1));
     assert_eq!(checked("[[stub]]\nport = 1\nmmio = 2"), ConfigError::StubPlace(0));
+    assert_eq!(
+        checked("memory.size = 4096\n[[memory.piece]]\nat = 0\nsize = 4096"),
+        ConfigError::SizeAndPieces
+    );
+    let irq = "irqchip = \"kernel\"\n[[stub]]\nport = 1\nirq = 24";
+    assert_eq!(checked(irq), ConfigError::NoSuchIrq { stub: 0, irq: 24 });
     assert_eq!(checked("[budget]\nexits = 0"), ConfigError::EmptyBudget("exits"));
     assert_eq!(checked("[budget]\nwall = 0"), ConfigError::EmptyBudget("wall"));
     assert_eq!(checked("[debug]\nstep = 0"), ConfigError::NoSteps);
     assert_eq!(checked("[debug]\nbreakpoints = [1,2,3,4,5]"), ConfigError::Breakpoints(5));
     assert!(parse("cpus = 8\nirqchip = \"kernel\"\npit = true").check().is_ok());
+}
+
+#[test]
+fn every_backing_is_the_one_that_was_asked_for() {
+    let descriptor = |backing: &str| {
+        let config = parse(&format!("[memory]\nsize = \"64K\"\nbacking = \"{backing}\""));
+        config.memory.spec().build().map(|ram| ram.mappings()[0].fd)
+    };
+    assert_eq!(descriptor("anonymous").unwrap(), -1);
+    assert!(descriptor("memfd").unwrap() >= 0);
+    // 64 KiB are no huge page: the size is refused before the host is asked.
+    for huge in ["hugetlb-2m", "hugetlb-1g"] {
+        assert!(descriptor(huge).unwrap_err().to_string().contains("multiple"), "{huge}");
+    }
+    assert!(refused("memory.backing = \"paper\"").contains("paper"));
 }

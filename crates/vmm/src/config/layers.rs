@@ -22,7 +22,7 @@ pub enum LayerError {
         parent: String,
     },
     /// A setting does not fit the schema.
-    #[error("setting {key}: {error}")]
+    #[error("setting {key}: {}", error.message())]
     Setting {
         /// The setting's key.
         key: String,
@@ -45,24 +45,35 @@ impl Config {
     /// use strata_vmm::Config;
     /// let settings = [("memory.size".to_owned(), "64K".to_owned()), ("cpus".to_owned(), "2".to_owned())];
     /// let config = Config::layered(Some("cpus = 1\nirqchip = \"kernel\""), &settings)?;
-    /// assert_eq!((config.cpus, config.memory.size.0), (2, 65536));
+    /// assert_eq!((config.cpus, config.memory.size.map(|size| size.0)), (2, Some(65536)));
     /// # Ok::<(), strata_vmm::config::LayerError>(())
     /// ```
     pub fn layered(file: Option<&str>, settings: &[(String, String)]) -> Result<Self, LayerError> {
         let text = file.unwrap_or_default();
         // Read as the schema first: these errors know the line.
-        let mut config = Self::from_toml(text).map_err(|error| LayerError::File(Box::new(error)))?;
-        let mut table = DeTable::parse(text).map_err(|error| LayerError::File(Box::new(error)))?;
-        for (key, value) in settings {
-            let value = DeValue::parse(value)
-                .unwrap_or_else(|_| Spanned::new(0..value.len(), DeValue::String(value.into())));
-            set(table.get_mut(), key, value)?;
-            // One setting at a time, so that an error names its key.
-            config = Self::deserialize(Deserializer::from(table.clone()))
-                .map_err(|error| LayerError::Setting { key: key.clone(), error: Box::new(error) })?;
+        let config = Self::from_toml(text).map_err(|error| LayerError::File(Box::new(error)))?;
+        if settings.is_empty() {
+            return Ok(config);
         }
-        Ok(config)
+        apply(text, settings).map_err(|error| {
+            // Which one was it? One that is wrong by itself, or else the last, which did not fit the others.
+            let alone = settings.iter().find_map(|setting| apply(text, std::slice::from_ref(setting)).err());
+            alone.unwrap_or(error)
+        })
     }
+}
+
+/// Puts `settings` over `text`. An error names the last of them.
+fn apply(text: &str, settings: &[(String, String)]) -> Result<Config, LayerError> {
+    let mut table = DeTable::parse(text).map_err(|error| LayerError::File(Box::new(error)))?;
+    for (key, value) in settings {
+        let value = DeValue::parse(value)
+            .unwrap_or_else(|_| Spanned::new(0..value.len(), DeValue::String(value.into())));
+        set(table.get_mut(), key, value)?;
+    }
+    let last = || settings.last().map(|(key, _)| key.clone()).unwrap_or_default();
+    Config::deserialize(Deserializer::from(table))
+        .map_err(|error| LayerError::Setting { key: last(), error: Box::new(error) })
 }
 
 fn set<'a>(table: &mut DeTable<'a>, key: &'a str, value: Spanned<DeValue<'a>>) -> Result<(), LayerError> {
@@ -106,6 +117,20 @@ mod tests {
     fn addresses_have_all_64_bits() {
         let top = layered("entry = 0xffff_8000_0000_1000", "load_at", "0xffffffffffffffff").unwrap();
         assert_eq!((top.entry, top.load_at), (Some(0xffff_8000_0000_1000), Some(u64::MAX)));
+    }
+
+    #[test]
+    fn settings_may_need_each_other() {
+        let two = |first: &str, second: &str| {
+            let settings = [first, second].map(|text| {
+                let (key, value) = text.split_once('=').unwrap();
+                (key.to_owned(), value.to_owned())
+            });
+            Config::layered(None, &settings)
+        };
+        assert!(two("paging.tables_at=0", "paging.map=[]").unwrap().paging.is_some());
+        let said = two("cpus=many", "memory.size=1M").unwrap_err().to_string();
+        assert!(said.starts_with("setting cpus:"), "{said}");
     }
 
     #[test]

@@ -40,9 +40,9 @@ pub struct Config {
     pub image: PathBuf,
     /// How to read it.
     pub format: Format,
-    /// In which processor mode a flat image starts.
-    #[serde(deserialize_with = "units::from_text")]
-    pub mode: Mode,
+    /// In which processor mode a flat image starts: by default long mode.
+    #[serde(deserialize_with = "units::some_from_text")]
+    pub mode: Option<Mode>,
     /// Guest-physical address of a flat image: by default 0x7c00 in real mode, 1 MiB in the others.
     pub load_at: Option<u64>,
     /// Address of the first instruction of a flat image: by default its first byte.
@@ -76,7 +76,7 @@ impl Default for Config {
         Self {
             image: PathBuf::new(),
             format: Format::Auto,
-            mode: Mode::Long64,
+            mode: None,
             load_at: None,
             entry: None,
             registers: std::collections::BTreeMap::new(),
@@ -119,28 +119,17 @@ pub enum Irqchip {
 }
 
 /// RAM: a size planned around the MMIO gap, or pieces at addresses of their own.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Memory {
-    /// Bytes, from address 0 and around the gap below 4 GiB. Not used when there are pieces.
-    pub size: ByteSize,
+    /// Bytes, from address 0 and around the gap below 4 GiB: by default 16 MiB. Not together with pieces.
+    pub size: Option<ByteSize>,
     /// Pieces of RAM.
     pub piece: Vec<PieceConfig>,
     /// What lies behind it on the host.
     pub backing: BackingConfig,
     /// Whether KVM logs the pages that the guest dirties.
     pub dirty_log: bool,
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self {
-            size: ByteSize(16 << 20),
-            piece: Vec::new(),
-            backing: BackingConfig::Anonymous,
-            dirty_log: false,
-        }
-    }
 }
 
 /// One piece of RAM.
@@ -173,11 +162,14 @@ pub enum BackingConfig {
     Hugetlb1g,
 }
 
+/// What a machine has if nothing is said.
+const DEFAULT_RAM: u64 = 16 << 20;
+
 impl Memory {
     /// The RAM that this describes.
     pub fn spec(&self) -> RamSpec {
         let spec = if self.piece.is_empty() {
-            RamSpec::new(self.size.0)
+            RamSpec::new(self.size.map_or(DEFAULT_RAM, |size| size.0))
         } else {
             self.piece.iter().fold(RamSpec::empty(), |spec, piece| {
                 spec.piece(Piece {
@@ -322,7 +314,7 @@ pub struct BudgetConfig {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Debug {
-    /// Single-step this many instructions of vCPU 0, then stop.
+    /// Single-step this many instructions of vCPU 0, then stop. A `hlt` is stepped over like any other.
     pub step: Option<u64>,
     /// Stop vCPU 0 before the instruction at one of these linear addresses, four at most.
     pub breakpoints: Vec<u64>,
@@ -344,6 +336,17 @@ pub enum ConfigError {
         /// What needs it.
         what: &'static str,
     },
+    /// RAM is described in both ways.
+    #[error("memory.size and memory.piece exclude each other: a machine's RAM is either planned or placed")]
+    SizeAndPieces,
+    /// No such interrupt.
+    #[error("stub {stub} asks for interrupt {irq}: the controllers have 0 to 23")]
+    NoSuchIrq {
+        /// Which stub.
+        stub: usize,
+        /// What it asks for.
+        irq: u32,
+    },
     /// A stub has no place, or two.
     #[error("stub {0}: give it either a `port` or an `mmio` address")]
     StubPlace(usize),
@@ -362,6 +365,9 @@ pub enum ConfigError {
     #[error("budget.{0} is 0: the guest would never run; leave it out for no limit")]
     EmptyBudget(&'static str),
 }
+
+/// KVM's IOAPIC has 24 inputs (Intel 82093AA data sheet, 3.2.4).
+const LAST_GSI: u32 = 23;
 
 impl Config {
     /// Reads a configuration file's text. It is not yet [`check`](Self::check)ed.
@@ -391,6 +397,15 @@ impl Config {
             }
             if self.stub.iter().any(|stub| stub.irq.is_some()) {
                 return Err(ConfigError::NeedsIrqchip { what: "a stub's interrupt" });
+            }
+        }
+        if self.memory.size.is_some() && !self.memory.piece.is_empty() {
+            return Err(ConfigError::SizeAndPieces);
+        }
+        for (stub, irq) in self.stub.iter().enumerate().filter_map(|(at, stub)| stub.irq.map(|irq| (at, irq)))
+        {
+            if irq > LAST_GSI {
+                return Err(ConfigError::NoSuchIrq { stub, irq });
             }
         }
         if let Some(stub) = self.stub.iter().position(|stub| stub.port.is_some() == stub.mmio.is_some()) {

@@ -23,6 +23,9 @@ pub struct UnitError {
     expected: &'static str,
 }
 
+const SIZE: &str = "a size: write for example 64K, 256M, 2G or 0x4000";
+const TIME: &str = "a time: write for example 500ms, 5s or 2m";
+
 /// Splits `12ab` into the number and what follows; the number may be hexadecimal (`0x10`), then nothing follows.
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     if let Some(digits) = text.strip_prefix("0x") {
@@ -49,10 +52,7 @@ impl FromStr for ByteSize {
             };
             number.checked_mul(1 << shift).map(Self)
         };
-        parse().ok_or_else(|| UnitError {
-            text: text.to_owned(),
-            expected: "a size: write for example 64K, 256M, 2G or 0x4000",
-        })
+        parse().ok_or_else(|| UnitError { text: text.to_owned(), expected: SIZE })
     }
 }
 
@@ -80,40 +80,42 @@ impl FromStr for Duration {
             };
             milliseconds.map(|ms| Self(time::Duration::from_millis(ms)))
         };
-        parse().ok_or_else(|| UnitError {
-            text: text.to_owned(),
-            expected: "a time: write for example 500ms, 5s or 2m",
-        })
+        parse().ok_or_else(|| UnitError { text: text.to_owned(), expected: TIME })
     }
 }
 
-/// An integer or a string, as TOML gives it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Raw {
-    Number(u64),
-    Text(String),
-}
+/// Takes an integer or a string, as TOML gives it; anything else is not what `expected` says.
+struct Value<T>(&'static str, std::marker::PhantomData<T>);
 
-fn deserialize<'de, D: Deserializer<'de>, T: FromStr<Err = UnitError>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    let text = match Raw::deserialize(deserializer)? {
-        Raw::Number(number) => number.to_string(),
-        Raw::Text(text) => text,
-    };
-    text.parse().map_err(de::Error::custom)
+impl<T: FromStr<Err = UnitError>> de::Visitor<'_> for Value<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
 }
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize(deserializer)
+        deserializer.deserialize_any(Value(SIZE, std::marker::PhantomData))
     }
 }
 
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize(deserializer)
+        deserializer.deserialize_any(Value(TIME, std::marker::PhantomData))
     }
 }
 
@@ -124,6 +126,15 @@ where
     T: FromStr<Err: fmt::Display>,
 {
     String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+}
+
+/// As [`from_text`], for a value that can be left out.
+pub(super) fn some_from_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    from_text(deserializer).map(Some)
 }
 
 pub(super) fn page_4k() -> PageSize {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use strata_boot::Entry;
@@ -44,8 +44,11 @@ pub enum BuildError {
         /// The path.
         path: PathBuf,
     },
-    /// The image is larger than anything that could be run.
-    #[error("the image {} has {len} bytes, more than the {limit} that an image may have", path.display())]
+    /// The image is larger than the guest's RAM, or than any ELF file that could be run.
+    #[error(
+        "the image {} has {len} bytes, and no more than {limit} can be loaded: give the guest more memory",
+        path.display()
+    )]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -112,6 +115,13 @@ impl BuildError {
     /// Whether this host is to blame, rather than the configuration or the image.
     pub fn is_the_hosts(&self) -> bool {
         match self {
+            Self::Ram(error) => matches!(
+                error,
+                RamError::TooLarge { .. }
+                    | RamError::HugePagesUnavailable { .. }
+                    | RamError::Memfd { .. }
+                    | RamError::Map { .. }
+            ),
             Self::Open(_) | Self::Missing { .. } | Self::Call(_) | Self::Irq(_) | Self::Descriptors(_) => {
                 true
             }
@@ -122,7 +132,6 @@ impl BuildError {
             | Self::TooLarge { .. }
             | Self::NotForElf { .. }
             | Self::DeviceInRam { .. }
-            | Self::Ram(_)
             | Self::Flat(_)
             | Self::Elf(_)
             | Self::Bus(_) => false,
@@ -140,10 +149,9 @@ impl MachineBuilder {
         self.config.check()?;
         let image = match self.image.take() {
             Some(image) => image,
-            None => read_image(&self.config.image)?,
+            None => read_image(&self.config)?,
         };
-        let spec = self.config.memory.spec();
-        let ram = spec.build()?;
+        let ram = self.config.memory.spec().build()?;
         ram.mappings().iter().for_each(|mapping| self.calls.show_mapping(mapping));
         let mut state = load(&self.config, &ram, &image)?.state;
         drop(image);
@@ -188,37 +196,48 @@ impl MachineBuilder {
     }
 }
 
-/// An image is read into memory whole; nothing that can be run today is nearly this large.
-const IMAGE_LIMIT: u64 = 4 << 30;
+/// The most that is read of a file with an ELF header: its symbols may be larger than the guest's RAM, but not so large.
+const ELF_LIMIT: u64 = 4 << 30;
+/// How much of an image says what it is.
+const HEADER: u64 = 64;
 
 /// Reads a whole file. Only a regular one: a FIFO would block, a device might never end.
-fn read_image(path: &Path) -> Result<Vec<u8>, BuildError> {
+fn read_image(config: &Config) -> Result<Vec<u8>, BuildError> {
+    let path = &config.image;
     if path.as_os_str().is_empty() {
         return Err(BuildError::NoImage);
     }
-    let failed = |source| BuildError::Image { path: path.to_owned(), source };
+    let failed = |source| BuildError::Image { path: path.clone(), source };
     // Opened first and looked at then, so that it is the same file; without blocking, should it be a FIFO.
     let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
-        return Err(BuildError::NotAFile { path: path.to_owned() });
-    }
-    if metadata.len() > IMAGE_LIMIT {
-        return Err(BuildError::TooLarge { path: path.to_owned(), len: metadata.len(), limit: IMAGE_LIMIT });
+        return Err(BuildError::NotAFile { path: path.clone() });
     }
     let mut image = Vec::new();
-    file.read_to_end(&mut image).map_err(failed)?;
+    (&mut file).take(HEADER).read_to_end(&mut image).map_err(failed)?;
+    let ram = config.memory.spec().pieces().iter().fold(0_u64, |sum, piece| sum.saturating_add(piece.len));
+    // No RAM at all is the RAM's mistake, not the image's.
+    let limit = if is_elf(config, &image) || ram == 0 { ELF_LIMIT } else { ram };
+    if metadata.len() > limit {
+        return Err(BuildError::TooLarge { path: path.clone(), len: metadata.len(), limit });
+    }
+    file.take(limit).read_to_end(&mut image).map_err(failed)?;
     Ok(image)
 }
 
-fn load(config: &Config, ram: &Ram, image: &[u8]) -> Result<Entry, BuildError> {
-    let elf = match config.format {
+fn is_elf(config: &Config, image: &[u8]) -> bool {
+    match config.format {
         Format::Elf64 => true,
         Format::Flat => false,
         Format::Auto => strata_boot::detect(image) == strata_boot::Format::Elf64,
-    };
-    if elf {
+    }
+}
+
+fn load(config: &Config, ram: &Ram, image: &[u8]) -> Result<Entry, BuildError> {
+    if is_elf(config, image) {
         let given = [
+            ("mode", config.mode.is_some_and(|mode| mode != Mode::Long64)),
             ("load_at", config.load_at.is_some()),
             ("entry", config.entry.is_some()),
             ("paging", config.paging.is_some()),
@@ -235,7 +254,7 @@ fn load(config: &Config, ram: &Ram, image: &[u8]) -> Result<Entry, BuildError> {
             tables_at: paging.tables_at,
             map: paging.map.iter().map(Mapping::from).collect(),
         }),
-        ..FlatOptions::new(config.mode)
+        ..FlatOptions::new(config.mode.unwrap_or(Mode::Long64))
     };
     Ok(flat::load(ram.memory(), image, &options)?)
 }

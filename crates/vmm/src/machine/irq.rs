@@ -29,3 +29,31 @@ impl fmt::Debug for LateLine {
         f.write_str(if self.0.get().is_some() { "LateLine(connected)" } else { "LateLine" })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Edges(AtomicU32);
+
+    impl IrqLine for Edges {
+        fn pulse(&self) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    #[test]
+    fn edges_pass_once_the_line_is_connected() {
+        let (line, first, second) = (LateLine::default(), Arc::<Edges>::default(), Arc::<Edges>::default());
+        line.pulse();
+        line.connect(Box::new(Arc::clone(&first)));
+        line.connect(Box::new(Arc::clone(&second)));
+        line.pulse();
+        line.pulse();
+        assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (2, 0));
+    }
+}

@@ -1,0 +1,46 @@
+use clap::Parser as _;
+use strata_vmm::Config;
+
+use super::{Cli, Command};
+
+/// The settings that a command line makes, as `key=value`.
+fn settings(line: &str) -> Vec<String> {
+    let cli = Cli::try_parse_from(format!("strata run {line}").split_ascii_whitespace()).unwrap();
+    let Command::Run(options) = cli.command else { panic!("it is `run`") };
+    let settings = options.settings();
+    // Whatever an option sets is a key of the schema, and takes the value.
+    Config::layered(None, &settings).unwrap();
+    settings.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
+}
+
+#[test]
+fn each_option_sets_its_key() {
+    for (option, setting) in [
+        ("--format elf64", "format=elf64"),
+        ("--mode real16", "mode=real16"),
+        ("--load-at 0x1000", "load_at=0x1000"),
+        ("--entry 0x1002", "entry=0x1002"),
+        ("--memory 64K", "memory.size=64K"),
+        ("-m 64K", "memory.size=64K"),
+        ("--cpus 4", "cpus=4"),
+        ("--irqchip kernel", "irqchip=kernel"),
+        ("--pit", "pit=true"),
+        ("--serial none", "devices.serial=none"),
+        ("--debug-exit 0xf4", "devices.debug_exit=0xf4"),
+        ("--kvm /dev/null", "kvm=/dev/null"),
+        ("--budget-exits 7", "budget.exits=7"),
+        ("--budget-wall 5s", "budget.wall=5s"),
+        ("--step 3", "debug.step=3"),
+        ("--break 0x1000 --break 0x2000", "debug.breakpoints=[0x1000,0x2000]"),
+        ("--set paging.tables_at=0 --set paging.map=[]", "paging.tables_at=0"),
+    ] {
+        assert!(settings(option).iter().any(|made| made == setting), "{option}: {:?}", settings(option));
+    }
+    assert!(settings("image.bin").is_empty());
+}
+
+#[test]
+fn the_last_of_two_wins() {
+    assert_eq!(settings("--memory 1M --memory 2M"), ["memory.size=2M"]);
+    assert_eq!(settings("--set cpus=1 --irqchip kernel --cpus 2").last().unwrap(), "irqchip=kernel");
+}

@@ -1,0 +1,79 @@
+#!/rig/busybox sh
+# Process 1 of the emulated host. Brings it up, runs the commands of /rig/job one after the other and says over the
+# fourth serial port how each went (report.rs reads that). The first port has the kernel's log, the second and third
+# the commands' standard output and standard error.
+
+# Programs that were brought from the host come before those of busybox, which are in /bin.
+export PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/sbin:/bin HOME=/root
+/rig/busybox mount -t proc proc /proc
+/rig/busybox mount -t sysfs sys /sys
+/rig/busybox mount -t devtmpfs dev /dev
+# What the host's own files brought stays; busybox provides the rest.
+/rig/busybox --install -s /bin 2>/dev/null
+mkdir -p /dev/shm /dev/pts
+mount -t devpts pts /dev/pts
+mount -t tmpfs shm /dev/shm
+ln -s /proc/self/fd /dev/fd
+ip link set lo up
+for module in /rig/modules/*.ko; do [ -e "$module" ] && insmod "$module"; done
+# No translation of line ends, no echo: every byte passes as it is.
+for port in 1 2 3; do stty -F /dev/ttyS$port raw -echo; done
+exec 3>/dev/ttyS3
+
+say() { echo "$*" >&3; }
+uptime() { cut -d' ' -f1 /proc/uptime; }
+# Waits until all that was written has left the port: stty changes settings only then.
+drained() { for port in "$@"; do stty -F /dev/ttyS$port raw -echo; done; }
+# Sends a file.
+blob() {
+    if [ -f "$1" ]; then
+        say "blob $(stat -c %s "$1")"
+        cat "$1" >&3
+    else
+        say none
+    fi
+}
+
+if [ ! -c /dev/kvm ]; then
+    say no-kvm
+    poweroff -f
+fi
+say "ready $(uptime)"
+
+i=0
+while [ -d /rig/job/$i ]; do
+    job=/rig/job/$i
+    say "began $i $(uptime)"
+    if [ -e /rig/captured ]; then
+        out=/rig/out err=/rig/err
+    else
+        out=/dev/ttyS1 err=/dev/ttyS2
+    fi
+    sh $job/run <$job/stdin >$out 2>$err 3>&-
+    code=$?
+    ended=$(uptime)
+    # What a command leaves running would disturb the next one, and hold the ports open.
+    kill -9 -1 2>/dev/null
+    drained 1 2
+    say "ended $i $code $ended"
+    if [ -e /rig/captured ]; then
+        blob /rig/out
+        blob /rig/err
+        rm -f /rig/out /rig/err
+    fi
+    . $job/collect
+    say "done $i"
+    i=$((i + 1))
+done
+
+if [ -d /out ]; then
+    # The disk is found while the system is already running.
+    tries=0
+    while [ ! -b /dev/nvme0n1 ] && [ $tries -lt 100 ]; do usleep 50000; tries=$((tries + 1)); done
+    if [ -b /dev/nvme0n1 ] && (cd /out && find . | cpio -o -H newc >/dev/nvme0n1) && sync; then
+        say archived
+    fi
+fi
+say end
+drained 3
+poweroff -f
