@@ -42,9 +42,17 @@
 ;   "hlt",
 ; ]
 ; output = "Hello from Long Mode!\n"
-; memory = { "0x5000" = "ee", "0x6000" = "aa bb cc dd" }
 ; stop = "halted"
 ; exit_code = 10
+; [expect.memory]
+; "0x5000" = "ee"
+; "0x6000" = "aa bb cc dd"
+; # The tables themselves, one entry each: accessed, user never, writable but for the first page, which alone executes
+; # (bit 63 of the others is NX).
+; "0x0" = "23 10 00 00 00 00 00 00"
+; "0x1000" = "23 20 00 00 00 00 00 00"
+; "0x2000" = "23 30 00 00 00 00 00 00"
+; "0x3000" = "21 40 00 00 00 00 00 00 63 50 00 00 00 00 00 80 63 60 00 00 00 00 00 80 63 70 00 00 00 00 00 80 63 80 00 00 00 00 00 80"
 ; ---
 ;
 ; The long-mode guest of mini-kvm-rs, told anew. 32 KiB of RAM, half of it page tables:

@@ -15,6 +15,8 @@
 //! | between V1 and V2 | V2 reports it; if K2 came after V1, the next `KVM_RUN` returns `EINTR` with `requested` false: the loop goes on |
 //! | after V2 | a kick of its own, as the first row |
 //! | before any thread ran the vCPU | K2 only; as the first row |
+//! | from the vCPU's own thread (a device stops the machine) | K2 only, for that thread is not in `KVM_RUN`; as the first row |
+//! | when the vCPU has moved to another thread | the signal goes to the one that ran it last; if the other has not bound itself yet, the first row |
 //! | after the vCPU is gone | the target is `None`: nothing is touched |
 //!
 //! The steps themselves are in `kick_protocol`, which `tests/kick_loom.rs` runs through every interleaving.
@@ -92,7 +94,7 @@ impl VcpuKicker {
             // SAFETY: the target is present, so the mapping is (see `Target`); the lock is held until after the store.
             let immediate_exit = unsafe { target.immediate_exit.as_ref() };
             protocol::request(&self.0.requested, immediate_exit);
-            if target.thread != 0 {
+            if target.thread != 0 && target.thread != this_thread() {
                 signal(target.thread);
             }
         }
