@@ -132,8 +132,8 @@ impl Kvm {
                 },
             )
             .map_err(|e| OpenError::from_errno(path, e.source.raw_os_error().unwrap_or(0)))?;
-        // SAFETY: `open_with_cloexec_at` has just made this descriptor and handed over its ownership.
         #[allow(unsafe_code, reason = "kvm-ioctls takes a descriptor only as a raw one")]
+        // SAFETY: `open_with_cloexec_at` has just made this descriptor and handed over its ownership.
         let fd = unsafe { kvm_ioctls::Kvm::from_raw_fd(raw) };
         let version = calls
             .make(

@@ -28,8 +28,8 @@ pub(crate) enum Entry {
 impl SoftKick {
     pub(crate) fn new() -> Self {
         let byte = Arc::new(AtomicU8::new(0));
-        // SAFETY: the byte is an atomic, and lives as long as `receiver`, which is dropped before it.
         #[allow(unsafe_code, reason = "the receiver wants to know that its byte stays")]
+        // SAFETY: the byte is an atomic, and lives as long as `receiver`, which is dropped before it.
         let receiver = unsafe { KickReceiver::new(NonNull::from(&*byte)) };
         Self { receiver, byte }
     }

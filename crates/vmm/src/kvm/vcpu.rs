@@ -134,8 +134,8 @@ impl KvmVcpu {
     /// `KVM_RUN` itself.
     fn enter(&self) -> Result<(), CallError> {
         let call = || {
-            // SAFETY: the request takes no argument; what it writes is the page, which no reference names.
             #[allow(unsafe_code, reason = "an ioctl")]
+            // SAFETY: the request takes no argument; what it writes is the page, which no reference names.
             let result = unsafe { ioctl(&self.fd, KVM_RUN) };
             if result == 0 { Ok(()) } else { Err(kvm_ioctls::Error::last()) }
         };

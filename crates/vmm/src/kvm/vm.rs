@@ -88,8 +88,8 @@ impl Vm {
         self.ioctl(
             "KVM_SET_USER_MEMORY_REGION",
             || strace::memory_region(&region),
-            // SAFETY: the slot names memory that a `Ram` has mapped, which the machine holds (`Inner::rams`).
             #[allow(unsafe_code, reason = "the kernel will write to the memory named in `region`")]
+            // SAFETY: the slot names memory that a `Ram` has mapped, which the machine holds (`Inner::rams`).
             |fd| unsafe { fd.set_user_memory_region(region) },
         )
     }
