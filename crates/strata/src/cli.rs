@@ -16,11 +16,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a guest until it ends
-    ///
-    /// The exit code says how it ended: 0 powered off, 10 halted, 12 reset, 14 triple fault, 16 debug event, 18 exit
-    /// budget, 20 time budget, 22 KVM internal error, 24 unknown exit, 26 a vCPU failed, 28 output closed, 130
-    /// interrupted; an odd code is the guest's own, by the debug-exit port. 2 means wrong input and 4 that the host
-    /// could not run it.
+    #[command(after_long_help = EXIT_CODES)]
     #[command(args_override_self = true)]
     Run(Box<RunOptions>),
 
@@ -40,6 +36,21 @@ pub(crate) struct DoctorOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) facts: Option<PathBuf>,
 }
+
+/// As at `Stop::exit_code`, and what a process can say that ran no guest.
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  powered off                   20  time budget used up
+    2  wrong input, nothing ran      22  KVM internal error, failed entry
+    4  the host could not run it     24  unknown exit, memory fault, system event
+   10  halted                        26  a vCPU failed on the host
+   12  reset                         28  the output was closed or failed
+   14  triple fault                 130  interrupted
+   16  debug event                  odd  the guest's own, by the debug-exit port
+   18  exit budget used up
+
+Example:
+   strata run kernel.bin --mode long64 --memory 64M --debug-exit 0xf4 --budget-wall 5s";
 
 /// Every option that describes the machine is a key of the configuration file, under the name shown in brackets.
 #[derive(Debug, Args)]
