@@ -1,5 +1,6 @@
 ; ---
 ; about = "a hardware execution breakpoint stops the machine before the instruction, and names RIP"
+; needs = ["hw-breakpoint"]
 ; [machine]
 ; mode = "long64"
 ; [machine.debug]

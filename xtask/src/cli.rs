@@ -6,6 +6,13 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::rig;
 
+const RUN_GUEST_HELP: &str = "\
+Without NAME the guest `hello` is run.
+
+What this host can't run, runs in the rig (`cargo xtask rig --help`): guests whose header needs what the local KVM does
+not have and, where there is no usable /dev/kvm, all of them. Files that STRATA OPTIONS name come along; what strata
+writes there does not come back.";
+
 /// Strata's own tasks.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
@@ -22,6 +29,8 @@ pub(crate) enum Task {
     Test(Test),
     /// Run `test`, and the checks that need more tools: the oldest compiler, cargo-hack and others, miri
     Ci(Ci),
+    /// Measure what is promised of speed and size, and write it to docs/performance.md
+    Bench(Bench),
     /// Check the house's rules: dependency direction, where KVM may be named, SAFETY comments and more
     Lint,
     /// Run any command in an emulated host with a faithful /dev/kvm, on any x86-64 Linux
@@ -29,7 +38,8 @@ pub(crate) enum Task {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Without NAME the guest `hello` is run.")]
+#[command(after_help = RUN_GUEST_HELP)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line, by itself")]
 pub(crate) struct RunGuest {
     /// Name of a guest in guests/, or the path of an .asm file
     #[arg(value_name = "NAME|PATH", conflicts_with_all = ["all", "list"])]
@@ -40,6 +50,12 @@ pub(crate) struct RunGuest {
     /// List the guests with what each is about
     #[arg(long)]
     pub(crate) list: bool,
+    /// Run in the rig, an emulated host with a faithful /dev/kvm, also what could run here
+    #[arg(long, conflicts_with_all = ["no_rig", "list"])]
+    pub(crate) rig: bool,
+    /// Do not run in the rig what can't run here
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) no_rig: bool,
     #[command(flatten)]
     pub(crate) install: Install,
     /// Options for `strata run`, after `--`
@@ -58,6 +74,21 @@ pub(crate) struct Test {
 
 #[derive(Debug, Args)]
 pub(crate) struct Ci {
+    #[command(flatten)]
+    pub(crate) install: Install,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Write nothing; compare with what docs/performance.md records and name what has moved by over 1 %
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Measure the start of a guest on this host too, which has to have a usable /dev/kvm
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) local: bool,
+    /// The date to write, as YYYY-MM-DD [default: today]
+    #[arg(long)]
+    pub(crate) date: Option<String>,
     #[command(flatten)]
     pub(crate) install: Install,
 }

@@ -4,6 +4,7 @@
 //! out, [`guest`] knows a guest's header and how its run is compared with it, [`lint`] the house's rules, [`consumers`]
 //! who uses our crates from outside.
 
+mod bench;
 mod checks;
 mod cli;
 mod consumers;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Task::RunGuest(options) => run_guest::run(&options),
         Task::Test(options) => checks::test(&options),
         Task::Ci(options) => checks::ci(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Lint => checks::lint(),
         // Its exit code is the command's.
         Task::Rig(options) => return rig::run(*options),

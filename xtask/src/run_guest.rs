@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::cli::{Install, RunGuest};
 use crate::guest::{Guest, Outcome, Row, Runner, Show, run_all};
-use crate::host::Host;
+use crate::host::{Host, Place, Wanted};
 use crate::process::{chain, say};
-use crate::tally::Tally;
+use crate::rig::{Lazy, Machine};
 use crate::tools::{NASM, Tools};
 use crate::workspace::Workspace;
 
@@ -26,25 +26,36 @@ pub(crate) fn run(options: &RunGuest) -> Result<bool, Box<dyn Error>> {
         list(&Guest::all(&folder)?);
         return Ok(true);
     }
+    let wanted = match (options.rig, options.no_rig) {
+        (true, _) => Wanted::Rig,
+        (_, true) => Wanted::Here,
+        _ => Wanted::Either,
+    };
     // The guests are read first: a mistyped name must not first install and build things.
     if options.all {
         let guests = Guest::all(&folder)?;
-        let runner = runner(&workspace, options.install)?;
-        let tally = run_all(&runner, &guests, &options.strata_options, &mut |row| say(row));
-        say(summary(tally));
-        return Ok(tally.failed == 0);
+        let runner = runner(&workspace, options.install, wanted)?;
+        let summary = run_all(&runner, &guests, &options.strata_options, &mut |row| say(row));
+        say(summary);
+        return Ok(summary.tally.failed == 0);
     }
     let guest = Guest::named(&folder, options.guest.as_deref().unwrap_or(DEFAULT))?;
-    let runner = runner(&workspace, options.install)?;
+    let runner = runner(&workspace, options.install, wanted)?;
     Ok(run_one(&runner, &guest, &options.strata_options))
 }
 
 /// A runner for the workspace's guests on this host; installs nasm and builds strata where needed.
-pub(crate) fn runner(workspace: &Workspace, install: Install) -> Result<Runner, Box<dyn Error>> {
+pub(crate) fn runner(
+    workspace: &Workspace,
+    install: Install,
+    wanted: Wanted,
+) -> Result<Runner, Box<dyn Error>> {
     Ok(Runner {
         nasm: Tools::of_this_process(!install.no_install).ensure(&NASM)?,
         strata: workspace.build_strata()?,
-        host: Host::detect(Path::new("/sys")),
+        host: Host::detect(Path::new("/sys"), Path::new("/dev")),
+        wanted,
+        rig: Lazy::new(Machine::default(), !install.no_install),
         guests: workspace.root.join("guests"),
         scratch: workspace.target.join("guests"),
         limit: LIMIT,
@@ -58,19 +69,15 @@ fn list(guests: &[Guest]) {
     }
 }
 
-fn summary(tally: Tally) -> String {
-    format!("{} passed, {} failed, {} not run", tally.passed, tally.failed, tally.skipped)
-}
-
 /// Runs one guest with its output shown live, then says in one line how it went.
 fn run_one(runner: &Runner, guest: &Guest, options: &[OsString]) -> bool {
-    let outcome = runner.run(guest, Show::Live, options);
+    let (place, outcome) = runner.run(guest, Show::Live, options);
     if let Outcome::Verified(seen) | Outcome::Deviates(seen, _) = &outcome
         && seen.open_line
     {
         say("");
     }
-    let (text, good) = verdict(&guest.name, &outcome, !options.is_empty());
+    let (text, good) = verdict(&guest.name, &place, &outcome, !options.is_empty());
     say(text);
     good
 }
@@ -79,21 +86,25 @@ fn run_one(runner: &Runner, guest: &Guest, options: &[OsString]) -> bool {
 ///
 /// A guest with options of the user's own is another guest than its header speaks of: that it deviates is worth
 /// saying, but no failure.
-fn verdict(name: &str, outcome: &Outcome, has_options: bool) -> (String, bool) {
+fn verdict(name: &str, place: &Place, outcome: &Outcome, has_options: bool) -> (String, bool) {
     match outcome {
-        Outcome::Verified(seen) => (format!("{name}: {seen}, verified"), true),
+        Outcome::Verified(seen) => (format!("{name}: {seen}{place}, verified"), true),
         Outcome::Deviates(seen, found) => {
             let keys: Vec<&str> = found.iter().map(|deviation| deviation.kind.key()).collect();
             let keys = keys.join(", ");
             if has_options {
-                return (format!("{name}: {seen}, not verified: with these options, {keys} differ"), true);
+                return (
+                    format!("{name}: {seen}{place}, not verified: with these options, {keys} differ"),
+                    true,
+                );
             }
             let details: Vec<String> = found.iter().map(ToString::to_string).collect();
-            (format!("{}\n{name}: {seen}, FAILED: not as its header says: {keys}", details.join("\n")), false)
+            let details = details.join("\n");
+            (format!("{details}\n{name}: {seen}{place}, FAILED: not as its header says: {keys}"), false)
         }
-        Outcome::Broken(failure) => (format!("{name}: FAILED: {}", chain(failure)), false),
+        Outcome::Broken(failure) => (format!("{name}{place}: FAILED: {}", chain(failure)), false),
         // Asked for by name, a guest that can't run is a failure, in the words of the list.
-        Outcome::NotRun(_) => (Row { name, outcome, repeats: false }.to_string(), false),
+        Outcome::NotRun(_) => (Row { name, place, outcome, repeats: false }.to_string(), false),
     }
 }
 
@@ -115,13 +126,23 @@ mod tests {
     #[test]
     fn a_verified_guest_is_one_line() {
         let line = "hello: halted, 1 exit, 1.234 s, verified";
-        assert_eq!(verdict("hello", &Outcome::Verified(seen()), false), (line.to_owned(), true));
-        assert_eq!(verdict("hello", &Outcome::Verified(seen()), true), (line.to_owned(), true));
+        assert_eq!(
+            verdict("hello", &Place::Here, &Outcome::Verified(seen()), false),
+            (line.to_owned(), true)
+        );
+        assert_eq!(verdict("hello", &Place::Here, &Outcome::Verified(seen()), true), (line.to_owned(), true));
+    }
+
+    #[test]
+    fn a_guest_in_the_rig_says_why() {
+        let place = Place::Rig(Some("no /dev/kvm".into()));
+        let line = "hello: halted, 1 exit, 1.234 s, in the rig (no /dev/kvm), verified";
+        assert_eq!(verdict("hello", &place, &Outcome::Verified(seen()), false), (line.to_owned(), true));
     }
 
     #[test]
     fn a_deviating_guest_fails_with_what_deviates_and_a_last_line() {
-        let (text, good) = verdict("hello", &deviating(), false);
+        let (text, good) = verdict("hello", &Place::Here, &deviating(), false);
         assert!(!good);
         assert!(
             text.starts_with("    output:\n      expected this\n      seen     that\n    dirty:"),
@@ -134,16 +155,20 @@ mod tests {
     #[test]
     fn with_options_of_ones_own_a_deviation_is_said_but_no_failure() {
         let line = "hello: halted, 1 exit, 1.234 s, not verified: with these options, output, dirty differ";
-        assert_eq!(verdict("hello", &deviating(), true), (line.to_owned(), true));
+        assert_eq!(verdict("hello", &Place::Here, &deviating(), true), (line.to_owned(), true));
     }
 
     #[test]
     fn a_guest_that_gave_no_report_or_could_not_run_is_a_failure() {
         let failure = Failure::TooLong { limit: LIMIT, output: String::new() };
-        let (text, good) = verdict("hello", &Outcome::Broken(failure), true);
+        let (text, good) = verdict("hello", &Place::Here, &Outcome::Broken(failure), true);
         assert_eq!((text.as_str(), good), ("hello: FAILED: killed: it was still running after 60 s", false));
-        let (text, good) =
-            verdict("hello", &Outcome::NotRun("needs 1 GiB pages: this host is PVM".into()), false);
+        let (text, good) = verdict(
+            "hello",
+            &Place::Here,
+            &Outcome::NotRun("needs 1 GiB pages: this host is PVM".into()),
+            false,
+        );
         assert_eq!((text.as_str(), good), ("not run:  hello: needs 1 GiB pages: this host is PVM", false));
     }
 }

@@ -111,6 +111,8 @@ pub(crate) struct Program {
     /// Folder of its package, which is where cargo would run it.
     pub(crate) package: PathBuf,
     pub(crate) path: PathBuf,
+    /// Whether it has a test harness.
+    pub(crate) is_test: bool,
 }
 
 /// The cargo that runs us.
@@ -160,8 +162,17 @@ impl Workspace {
     /// Cargo's errors and warnings go to standard error. One line there says so when there is something to build:
     /// the first build takes a minute.
     pub(crate) fn build(&self, selection: &[&str]) -> Result<Vec<Program>, WorkspaceError> {
-        let fixed = ["build", "--quiet", "--message-format=json-render-diagnostics"];
-        let mut command = self.cargo(fixed.into_iter().chain(selection.iter().copied()));
+        self.programs(&[&["build"], selection].concat())
+    }
+
+    /// Builds tests, and the programs that they start, without running them.
+    pub(crate) fn build_tests(&self, selection: &[&str]) -> Result<Vec<Program>, WorkspaceError> {
+        self.programs(&[&["test", "--no-run"], selection].concat())
+    }
+
+    fn programs(&self, arguments: &[&str]) -> Result<Vec<Program>, WorkspaceError> {
+        let fixed = ["--quiet", "--message-format=json-render-diagnostics"];
+        let mut command = self.cargo(arguments.iter().copied().chain(fixed));
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|source| WorkspaceError::Start { source })?;
         let mut programs = Vec::new();
@@ -171,7 +182,7 @@ impl Workspace {
             let message: Message =
                 serde_json::from_str(&line).map_err(|source| WorkspaceError::Parse { source })?;
             if message.fresh == Some(false) && !announced {
-                eprintln!("building: cargo build {}", selection.join(" "));
+                eprintln!("building: cargo {}", arguments.join(" "));
                 announced = true;
             }
             programs.extend(message.into_program());
@@ -180,7 +191,7 @@ impl Workspace {
         if status.success() {
             Ok(programs)
         } else {
-            Err(WorkspaceError::Failed { arguments: format!("build {}", selection.join(" ")) })
+            Err(WorkspaceError::Failed { arguments: arguments.join(" ") })
         }
     }
 }
@@ -192,12 +203,19 @@ struct Message {
     manifest_path: Option<PathBuf>,
     target: Option<Target>,
     executable: Option<PathBuf>,
+    profile: Option<Profile>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Profile {
+    test: bool,
 }
 
 impl Message {
     fn into_program(self) -> Option<Program> {
         let package = self.manifest_path?.parent()?.to_owned();
-        Some(Program { name: self.target?.name, package, path: self.executable? })
+        let is_test = self.profile.is_some_and(|profile| profile.test);
+        Some(Program { name: self.target?.name, package, path: self.executable?, is_test })
     }
 }
 
@@ -217,6 +235,9 @@ mod tests {
         let strata = parse(program).unwrap();
         assert_eq!((strata.name.as_str(), strata.path.as_path()), ("strata", Path::new("/t/debug/strata")));
         assert_eq!(strata.package, Path::new("/w/s"));
+        assert!(!strata.is_test);
+        let test = program.replace("\"fresh\"", "\"profile\":{\"test\":true,\"opt_level\":\"0\"},\"fresh\"");
+        assert!(parse(&test).unwrap().is_test);
     }
 
     #[test]

@@ -1,12 +1,16 @@
-//! The crates' runnable examples: built and run, each crate by itself.
+//! The crates' runnable examples: built and run, each crate by itself; in the rig where there is no KVM here.
 
 use std::error::Error;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{fs, io};
 
 use super::{Context, Report};
-use crate::process::{capture, log_to, wait_at_most};
+use crate::host::Host;
+use crate::process::{capture, chain, log_to, wait_at_most};
+use crate::rig::{self, Lazy, Machine};
+use crate::tally::Tally;
 use crate::workspace::{Package, Program};
 
 /// Examples there have to be: a small VMM on each layer alone, and a device of one's own on all of them.
@@ -31,6 +35,7 @@ pub(super) fn run(context: &Context) -> Result<Report, Box<dyn Error>> {
             report.add(Err(format!("{package} has no example `{example}`")));
         }
     }
+    let has_kvm = Host::detect(Path::new("/sys"), Path::new("/dev")).kvm.is_ok();
     for package in context.workspace.published() {
         if !package.targets.iter().any(|target| target.is("example")) {
             continue;
@@ -42,8 +47,13 @@ pub(super) fn run(context: &Context) -> Result<Report, Box<dyn Error>> {
             report.add(Err(built.output));
             continue;
         }
-        for program in context.workspace.build(&selection)?.iter().filter(|it| it.package == package.folder())
-        {
+        let mut programs = context.workspace.build(&selection)?;
+        programs.retain(|program| program.package == package.folder());
+        if !has_kvm {
+            run_in_rig(context, package, &programs, &mut report);
+            continue;
+        }
+        for program in &programs {
             report.add(run_one(context, package, program)?);
         }
     }
@@ -61,6 +71,44 @@ fn run_one(context: &Context, package: &Package, program: &Program) -> io::Resul
         Some(status) => format!("ended with {status}"),
         None => format!("was still running after {} s", LIMIT.as_secs()),
     };
-    let output = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-    Ok(Err(format!("example `{}` of {} {how}:\n{output}", program.name, package.name)))
+    Ok(Err(bad(package, program, &how, &fs::read(&log)?)))
+}
+
+fn bad(package: &Package, program: &Program, how: &str, output: &[u8]) -> String {
+    let output = String::from_utf8_lossy(output);
+    format!("example `{}` of {} {how}:\n{output}", program.name, package.name)
+}
+
+/// The examples of a package, all in one boot.
+fn run_in_rig(context: &Context, package: &Package, programs: &[Program], report: &mut Report) {
+    let lazy = Lazy::new(Machine::default(), !context.install.no_install);
+    let rig = match lazy.get() {
+        Ok(rig) => rig,
+        Err(why) => {
+            for Program { name, .. } in programs {
+                report.tally += Tally::SKIPPED;
+                report.notes.push(format!("not run: example `{name}` of {}: no rig: {why}", package.name));
+            }
+            return;
+        }
+    };
+    let command = |program: &Program| rig::Command {
+        folder: context.workspace.root.clone(),
+        limit: Some(LIMIT),
+        ..rig::Command::new(program.path.clone())
+    };
+    let commands: Vec<_> = programs.iter().map(command).collect();
+    for (program, result) in programs.iter().zip(rig.run_many(&commands, &[])) {
+        report.add(match result {
+            Ok(finished) if finished.code == 0 => Ok(()),
+            Ok(finished) => {
+                let how = format!("ended in the rig with exit code {}", finished.code);
+                Err(bad(package, program, &how, &[finished.output, finished.error].concat()))
+            }
+            Err(broken) => {
+                let how = format!("could not be run in the rig: {}", chain(&broken.error));
+                Err(bad(package, program, &how, broken.tail.to_string().as_bytes()))
+            }
+        });
+    }
 }

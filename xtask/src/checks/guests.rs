@@ -1,72 +1,107 @@
 //! All guests, and the proof that one with a wrong expectation fails.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::PathBuf;
 use std::{fs, io};
 
 use serde_json::{Map, Value};
 
 use super::{Context, Report, steps};
-use crate::guest::{Bytes, Guest, Kind, Number, Outcome, Row, Runner, Show, run_all, split};
-use crate::host::Place;
+use crate::guest::{Bytes, Guest, Kind, Number, Outcome, Row, Runner, run_all, split};
+use crate::host::{Place, Wanted};
 use crate::run_guest::runner;
 
-/// Runs every guest.
-pub(super) fn all(context: &Context) -> Result<Report, Box<dyn Error>> {
-    let runner = quiet_runner(context)?;
-    let mut report = Report::default();
+/// Runs every guest that can be run on this host.
+///
+/// The others are reported as not run, unless the step [`in_rig`] comes too: it runs all of them.
+pub(super) fn here(context: &Context) -> Result<Report, Box<dyn Error>> {
+    let runner = quiet_runner(context, Wanted::Here)?;
+    let mut guests = Guest::all(&runner.guests)?;
+    if context.with_rig {
+        if let Err(why) = &runner.host.kvm {
+            return Ok(Report::skipped("guests on this host", &format!("{why}; the rig has them all")));
+        }
+        guests.retain(|guest| runner.place(guest) == Place::Here);
+    }
+    Ok(run(&runner, &guests))
+}
+
+/// Runs every guest in the rig.
+pub(super) fn in_rig(context: &Context) -> Result<Report, Box<dyn Error>> {
+    let runner = quiet_runner(context, Wanted::Rig)?;
     let guests = Guest::all(&runner.guests)?;
+    if let Err(why) = runner.rig.get() {
+        return Ok(Report::skipped("guests in the rig", &format!("no rig: {why}")));
+    }
+    Ok(run(&runner, &guests))
+}
+
+fn run(runner: &Runner, guests: &[Guest]) -> Report {
+    let mut report = Report::default();
     let mut failed = Vec::new();
-    report.tally = run_all(&runner, &guests, &[], &mut |row| match row.outcome {
+    let summary = run_all(runner, guests, &[], &mut |row| match row.outcome {
         Outcome::Verified(_) => {}
         Outcome::NotRun(_) => report.notes.push(row.to_string()),
         Outcome::Deviates(..) | Outcome::Broken(_) => failed.push(row.to_string()),
     });
+    report.tally = summary.tally;
     report.output = failed.join("\n");
-    Ok(report)
+    report
 }
 
 /// For each kind of expectation, takes a guest that has it, makes it wrong, and demands that just this is found.
 pub(super) fn wrong(context: &Context) -> Result<Report, Box<dyn Error>> {
-    let mut runner = quiet_runner(context)?;
+    let wanted = if context.with_rig { Wanted::Either } else { Wanted::Here };
+    let mut runner = quiet_runner(context, wanted)?;
     let guests = Guest::all(&runner.guests)?;
     runner.scratch.push("wrong");
     fs::create_dir_all(&runner.scratch)?;
     let mut report = Report::default();
+    let mut kinds = Vec::new();
+    let mut falsified = Vec::new();
     for kind in Kind::ALL {
-        report.add(prove(&runner, &guests, kind)?);
+        match make_wrong(&runner, &guests, kind)? {
+            Some(path) => {
+                kinds.push((path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), kind));
+                falsified.push(Guest::read(&path)?);
+            }
+            None => report.add(Err(format!("no guest that can be run expects `{}`", kind.key()))),
+        }
     }
+    // Those that could not be run come with the others: a wrong guest must not pass for any reason.
+    run_all(&runner, &falsified, &[], &mut |row| {
+        let kind = kinds.iter().find(|(name, _)| name == row.name).map(|(_, kind)| *kind);
+        report.add(kind.map_or(Ok(()), |kind| must_fail(row, kind)));
+    });
     Ok(report)
 }
 
 /// A runner with a strata that is built already: cargo has nothing more to say in the middle of our list.
-fn quiet_runner(context: &Context) -> Result<Runner, Box<dyn Error>> {
+fn quiet_runner(context: &Context, wanted: Wanted) -> Result<Runner, Box<dyn Error>> {
     if steps::build(context)?.tally.failed > 0 {
         return Err("strata can't be built; the step `build` shows why".into());
     }
-    runner(&context.workspace, context.install)
+    runner(&context.workspace, context.install, wanted)
 }
 
-fn prove(runner: &Runner, guests: &[Guest], kind: Kind) -> io::Result<Result<(), String>> {
-    let key = kind.key();
-    let runs_here = |guest: &&Guest| runner.host.place(guest.header.needs()) == Place::Here;
-    for guest in guests.iter().filter(runs_here) {
+/// Writes a guest that expects something wrong of this kind, made of one that is run here if there is one.
+fn make_wrong(runner: &Runner, guests: &[Guest], kind: Kind) -> io::Result<Option<PathBuf>> {
+    let is_here = |guest: &&Guest| runner.place(guest) == Place::Here;
+    let is_there = |guest: &&Guest| matches!(runner.place(guest), Place::Rig(_));
+    for guest in guests.iter().filter(is_here).chain(guests.iter().filter(is_there)) {
         let text = fs::read_to_string(&guest.path)?;
         let Some(wrong) = falsify(&text, kind) else { continue };
-        let path = runner.scratch.join(format!("{}-{key}.asm", guest.name));
+        let path = runner.scratch.join(format!("{}-{}.asm", guest.name, kind.key()));
         fs::write(&path, wrong)?;
-        return Ok(must_fail(runner, &path, kind));
+        return Ok(Some(path));
     }
-    Ok(Err(format!("no guest that runs here expects `{key}`: there is nothing to make wrong")))
+    Ok(None)
 }
 
-fn must_fail(runner: &Runner, path: &Path, kind: Kind) -> Result<(), String> {
-    let guest = Guest::read(path).map_err(|error| error.to_string())?;
-    let outcome = runner.run(&guest, Show::Captured, &[]);
-    match &outcome {
+fn must_fail(row: &Row<'_>, kind: Kind) -> Result<(), String> {
+    match row.outcome {
         Outcome::Deviates(_, found) if found.len() == 1 && found[0].kind == kind => Ok(()),
         _ => {
-            let row = Row { name: &guest.name, outcome: &outcome, repeats: false };
             Err(format!("a wrong `{}`, and nothing else, should have failed this guest:\n{row}", kind.key()))
         }
     }

@@ -2,7 +2,8 @@ use super::*;
 
 fn context() -> Context {
     let workspace = r#"{"workspace_root":"/w","target_directory":"/w/target","packages":[]}"#;
-    Context { workspace: serde_json::from_str(workspace).unwrap(), install: Install { no_install: true } }
+    let workspace = serde_json::from_str(workspace).unwrap();
+    Context { workspace, install: Install { no_install: true }, with_rig: false }
 }
 
 fn run_all(steps: &[Step]) -> (Tally, Vec<String>) {

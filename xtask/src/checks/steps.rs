@@ -4,7 +4,7 @@ use std::error::Error;
 use std::process::Command;
 use std::{fs, io};
 
-use super::{Context, Report, Step, cargo_tests, consumers, examples, guests, readme};
+use super::{Context, Report, Step, cargo_tests, consumers, examples, guests, readme, rig_tests};
 use crate::lint as rules;
 use crate::process::capture;
 use crate::tools::{NASM, STRACE, Tools};
@@ -22,8 +22,10 @@ const STEPS: &[(bool, Step)] = &[
     (QUICK, Step { name: "build", run: build }),
     (QUICK, Step { name: "tests", run: cargo_tests::run }),
     (THOROUGH, Step { name: "documented examples", run: cargo_tests::run_documented }),
-    (QUICK, Step { name: "guests", run: guests::all }),
+    (QUICK, Step { name: "guests", run: guests::here }),
+    (THOROUGH, Step { name: "guests in the rig", run: guests::in_rig }),
     (QUICK, Step { name: "wrong guests fail", run: guests::wrong }),
+    (THOROUGH, Step { name: "tests in the rig", run: rig_tests::run }),
     (THOROUGH, Step { name: "examples", run: examples::run }),
     (THOROUGH, Step { name: "crates alone", run: alone }),
     (THOROUGH, Step { name: "documentation", run: documentation }),

@@ -1,11 +1,12 @@
 //! Guests: found in guests/, described by their headers, run, and compared with what they must do.
 //!
 //! `header` says what must come out, `report` what did, `expect` compares the two (`notation` is how exits are written
-//! in both, `diff` how a difference is shown), `run` makes it happen.
+//! in both, `diff` how a difference is shown), `run` makes it happen, here or by `in_rig`.
 
 mod diff;
 mod expect;
 mod header;
+mod in_rig;
 mod notation;
 mod report;
 mod run;

@@ -4,14 +4,17 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fmt, fs, thread};
 
 use super::expect::deviations;
 use super::report::Report;
 use super::{Deviation, Guest};
-use crate::host::{Host, Place};
+use crate::host::{Host, Place, Wanted};
 use crate::process::{capture, chain, log_to, wait_at_most};
+use crate::rig::Lazy;
+use crate::rig::job::Broken;
 use crate::tally::Tally;
 
 /// Everything needed to run guests.
@@ -20,6 +23,9 @@ pub(crate) struct Runner {
     pub(crate) nasm: PathBuf,
     pub(crate) strata: PathBuf,
     pub(crate) host: Host,
+    pub(crate) wanted: Wanted,
+    /// For what can't run on this host.
+    pub(crate) rig: Lazy,
     /// The folder guests/, where they find what they include.
     pub(crate) guests: PathBuf,
     /// Where images, configurations and reports go.
@@ -31,9 +37,9 @@ pub(crate) struct Runner {
 /// Where the guest's output goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Show {
-    /// To our own standard output, as it appears.
+    /// To our own standard output, as it appears; from the rig, when the guest has ended.
     Live,
-    /// To a file, quoted if strata fails.
+    /// Kept, and quoted if strata fails.
     Captured,
 }
 
@@ -44,7 +50,7 @@ pub(crate) enum Outcome {
     Deviates(Seen, Vec<Deviation>),
     /// There is no report to compare.
     Broken(Failure),
-    /// It can't be run here; says why.
+    /// It can't be run; says why.
     NotRun(String),
 }
 
@@ -77,6 +83,10 @@ pub(crate) enum Failure {
     Report { path: String, source: serde_json::Error },
     #[error("could not write the header's [machine] as a configuration")]
     Config { source: toml::ser::Error },
+    #[error("the rig failed: {}{}", chain(&.0.error), quoted(&.0.tail.to_string()))]
+    Rig(Arc<Broken>),
+    #[error("the rig has not said how it ended")]
+    NoResult,
 }
 
 fn quoted(output: &str) -> String {
@@ -85,50 +95,61 @@ fn quoted(output: &str) -> String {
 
 /// The files of one run.
 #[derive(Debug)]
-struct Files {
-    image: PathBuf,
-    config: PathBuf,
-    report: PathBuf,
+pub(super) struct Files {
+    pub(super) image: PathBuf,
+    pub(super) config: PathBuf,
+    pub(super) report: PathBuf,
     log: PathBuf,
 }
 
+impl Files {
+    /// Understands the report.
+    pub(super) fn read(&self, text: &[u8]) -> Result<Report, Failure> {
+        let path = || self.report.display().to_string();
+        serde_json::from_slice(text).map_err(|source| Failure::Report { path: path(), source })
+    }
+}
+
 /// A run of strata that ended by itself and wrote a report.
-struct Ended {
-    report: Report,
-    code: i32,
-    time: Duration,
+pub(super) struct Ended {
+    pub(super) report: Report,
+    pub(super) code: i32,
+    pub(super) time: Duration,
 }
 
 impl Runner {
+    /// Where `guest` runs.
+    pub(crate) fn place(&self, guest: &Guest) -> Place {
+        let needs: Vec<&str> = guest.header.needs().collect();
+        self.host.place(&needs, self.wanted, || self.rig.kvm())
+    }
+
     /// Runs `guest` with more `options` for strata, and compares the run with the guest's header.
-    pub(crate) fn run(&self, guest: &Guest, show: Show, options: &[OsString]) -> Outcome {
-        // The one place that decides where a guest runs: another place is another arm.
-        let ended = match self.host.place(guest.header.needs()) {
-            Place::Here => self.run_here(guest, show, options),
-            Place::Nowhere(reason) => return Outcome::NotRun(reason),
+    pub(crate) fn run(&self, guest: &Guest, show: Show, options: &[OsString]) -> (Place, Outcome) {
+        let place = self.place(guest);
+        let outcome = match &place {
+            Place::Here => compare(guest, self.run_here(guest, show, options)),
+            Place::Rig(_) => self.compare_in_rig(&[guest], show, options).remove(0),
+            Place::Nowhere(reason) => Outcome::NotRun(reason.clone()),
         };
-        match ended {
-            Ok(Ended { report, code, time }) => {
-                let found = deviations(&guest.header.expect, &report, code);
-                let open_line = !report.output.is_empty() && !report.output.ends_with('\n');
-                let stop = report.stop_kind().to_owned();
-                let seen = Seen { stop, exits: report.exit_count, time, open_line };
-                if found.is_empty() { Outcome::Verified(seen) } else { Outcome::Deviates(seen, found) }
+        (place, outcome)
+    }
+
+    /// Runs `guests` in one boot of the rig; gives as many outcomes.
+    fn compare_in_rig(&self, guests: &[&Guest], show: Show, options: &[OsString]) -> Vec<Outcome> {
+        match self.rig.get() {
+            Ok(rig) => {
+                let ended = self.run_in_rig(rig, guests, show, options);
+                guests.iter().zip(ended).map(|(guest, ended)| compare(guest, ended)).collect()
             }
-            Err(failure) => Outcome::Broken(failure),
+            Err(why) => guests.iter().map(|_| Outcome::NotRun(why.clone())).collect(),
         }
     }
 
     fn run_here(&self, guest: &Guest, show: Show, options: &[OsString]) -> Result<Ended, Failure> {
         let files = self.prepare(guest)?;
         let mut command = Command::new(&self.strata);
-        command.arg("run").arg(&files.image).arg("--config").arg(&files.config);
-        command.arg("--report").arg(&files.report);
-        for (at, bytes) in guest.header.expect.memory.iter().flatten() {
-            command.arg("--dump").arg(format!("{at},{}", bytes.0.len()));
-        }
-        // How it ended is ours to say.
-        command.arg("--quiet").args(options);
+        command.args(Self::arguments(guest, &files, options));
         command.stdin(if guest.header.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
         if show == Show::Captured {
             log_to(&mut command, &files.log).map_err(|source| self.files(source))?;
@@ -145,14 +166,28 @@ impl Runner {
         let Ok(text) = fs::read(&files.report) else {
             return Err(Failure::NoReport { status, output });
         };
-        let path = files.report.display().to_string();
-        let report = serde_json::from_slice(&text).map_err(|source| Failure::Report { path, source })?;
+        let report = files.read(&text)?;
         let code = status.code().ok_or(Failure::Killed { status, output })?;
         Ok(Ended { report, code, time })
     }
 
+    /// Strata's command line.
+    pub(super) fn arguments(guest: &Guest, files: &Files, options: &[OsString]) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["run".into(), files.image.clone().into()];
+        for (option, path) in [("--config", &files.config), ("--report", &files.report)] {
+            words.extend([option.into(), path.clone().into()]);
+        }
+        for (at, bytes) in guest.header.expect.memory.iter().flatten() {
+            words.extend(["--dump".into(), format!("{at},{}", bytes.0.len()).into()]);
+        }
+        // How it ended is ours to say.
+        words.push("--quiet".into());
+        words.extend_from_slice(options);
+        words
+    }
+
     /// Makes the image and the configuration, and removes what an earlier run left.
-    fn prepare(&self, guest: &Guest) -> Result<Files, Failure> {
+    pub(super) fn prepare(&self, guest: &Guest) -> Result<Files, Failure> {
         let file = |ending: &str| self.scratch.join(format!("{}.{ending}", guest.name));
         let files =
             Files { image: file("bin"), config: file("toml"), report: file("json"), log: file("log") };
@@ -186,9 +221,22 @@ impl Runner {
         }
     }
 
-    fn files(&self, source: io::Error) -> Failure {
+    pub(super) fn files(&self, source: io::Error) -> Failure {
         Failure::Files { folder: self.scratch.display().to_string(), source }
     }
+}
+
+/// Compares a run with the guest's header.
+fn compare(guest: &Guest, ended: Result<Ended, Failure>) -> Outcome {
+    let Ended { report, code, time } = match ended {
+        Ok(ended) => ended,
+        Err(failure) => return Outcome::Broken(failure),
+    };
+    let found = deviations(&guest.header.expect, &report, code);
+    let open_line = !report.output.is_empty() && !report.output.ends_with('\n');
+    let stop = report.stop_kind().to_owned();
+    let seen = Seen { stop, exits: report.exit_count, time, open_line };
+    if found.is_empty() { Outcome::Verified(seen) } else { Outcome::Deviates(seen, found) }
 }
 
 fn start_of(program: &Path, source: io::Error) -> Failure {
@@ -226,47 +274,87 @@ impl Outcome {
 #[derive(Debug)]
 pub(crate) struct Row<'a> {
     pub(crate) name: &'a str,
+    pub(crate) place: &'a Place,
     pub(crate) outcome: &'a Outcome,
-    /// Whether it is broken in the very same words as the one before: a host without KVM breaks all of them alike.
+    /// Whether it is broken in the very same words as the one before: a damaged strata breaks all of them alike.
     pub(crate) repeats: bool,
 }
 
 impl fmt::Display for Row<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name;
+        let Self { name, place, .. } = self;
         match self.outcome {
-            Outcome::Verified(seen) => write!(f, "verified  {name}: {seen}"),
+            Outcome::Verified(seen) => write!(f, "verified  {name}: {seen}{place}"),
             Outcome::Deviates(seen, found) => {
-                write!(f, "FAILED    {name}: {seen}")?;
+                write!(f, "FAILED    {name}: {seen}{place}")?;
                 found.iter().try_for_each(|deviation| write!(f, "\n{deviation}"))
             }
             Outcome::Broken(_) if self.repeats => write!(f, "FAILED    {name}: for the same reason"),
             Outcome::Broken(failure) => {
-                write!(f, "FAILED    {name}: {}", chain(failure).replace('\n', "\n      "))
+                write!(f, "FAILED    {name}{place}: {}", chain(failure).replace('\n', "\n      "))
             }
             Outcome::NotRun(reason) => write!(f, "not run:  {name}: {reason}"),
         }
     }
 }
 
-/// Runs all `guests`, giving `row` each as soon as it is done.
+/// How running many guests went, and how many were run where.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) tally: Tally,
+    pub(crate) here: usize,
+    pub(crate) in_rig: usize,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tally, here, in_rig } = self;
+        writeln!(f, "{here} here, {in_rig} in the rig")?;
+        write!(f, "{} passed, {} failed, {} not run", tally.passed, tally.failed, tally.skipped)
+    }
+}
+
+/// Runs all `guests`, giving `row` each as soon as it is done: first those that run here, then, all in one boot, those
+/// that run in the rig.
 pub(crate) fn run_all(
     runner: &Runner,
     guests: &[Guest],
     options: &[OsString],
     row: &mut dyn FnMut(&Row<'_>),
-) -> Tally {
-    let mut tally = Tally::default();
+) -> Summary {
+    let mut summary = Summary::default();
     let mut reason = None;
-    for guest in guests {
-        let outcome = runner.run(guest, Show::Captured, options);
-        tally += outcome.tally();
-        let broken = if let Outcome::Broken(failure) = &outcome { Some(chain(failure)) } else { None };
+    let mut add = |guest: &Guest, place: &Place, outcome: &Outcome| {
+        let broken = if let Outcome::Broken(failure) = outcome { Some(chain(failure)) } else { None };
         let repeats = broken.is_some() && broken == reason;
-        row(&Row { name: &guest.name, outcome: &outcome, repeats });
+        summary.tally += outcome.tally();
+        match outcome {
+            Outcome::NotRun(_) => {}
+            _ if *place == Place::Here => summary.here += 1,
+            _ => summary.in_rig += 1,
+        }
+        row(&Row { name: &guest.name, place, outcome, repeats });
         reason = broken;
+    };
+    let mut left = Vec::new();
+    for guest in guests {
+        let place = runner.place(guest);
+        if matches!(place, Place::Rig(_)) {
+            left.push((guest, place));
+            continue;
+        }
+        let (place, outcome) = runner.run(guest, Show::Captured, options);
+        add(guest, &place, &outcome);
     }
-    tally
+    if left.is_empty() {
+        return summary;
+    }
+    let in_rig: Vec<&Guest> = left.iter().map(|(guest, _)| *guest).collect();
+    let outcomes = runner.compare_in_rig(&in_rig, Show::Captured, options);
+    for ((guest, place), outcome) in left.iter().zip(&outcomes) {
+        add(guest, place, outcome);
+    }
+    summary
 }
 
 #[cfg(test)]

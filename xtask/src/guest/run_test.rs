@@ -1,6 +1,6 @@
 use super::super::{Kind, samples};
 use super::*;
-use crate::host::Kvm;
+use crate::host::{self, Kvm};
 use crate::testing::Folder;
 
 /// A nasm that takes the file itself for the image, after logging its arguments.
@@ -14,6 +14,8 @@ while [ $# -gt 0 ]; do case $1 in
   --config) config=$2; shift;; --report) report=$2; shift;; --dump) dumps="$dumps $2"; shift;;
 esac; shift; done
 "#;
+
+const HERE: host::Place = host::Place::Here;
 
 /// A place with a fake nasm, a fake strata and one guest.
 struct Place {
@@ -35,7 +37,9 @@ impl Place {
         let runner = Runner {
             nasm: folder.script("nasm", NASM),
             strata: folder.script("strata", script),
-            host: Host { kvm: Kvm::Pvm },
+            host: Host { kvm: Ok(Kvm::Pvm) },
+            wanted: Wanted::Either,
+            rig: Lazy::none("no QEMU"),
             guests: folder.path().join("guests"),
             scratch: folder.path().join("out/guests"),
             limit: Duration::from_secs(60),
@@ -53,7 +57,7 @@ impl Place {
     }
 
     fn run(&self, guest: &Guest) -> Outcome {
-        self.runner.run(guest, Show::Captured, &[])
+        self.runner.run(guest, Show::Captured, &[]).1
     }
 
     fn text(&self, name: &str) -> String {
@@ -73,7 +77,7 @@ fn a_run_as_expected_is_verified() {
     let place = Place::new("");
     let outcome = place.run(&place.guest("", samples::EXPECT));
     assert!(matches!(&outcome, Outcome::Verified(seen) if seen.exits == 4), "{outcome:?}");
-    let line = Row { name: "sample", outcome: &outcome, repeats: false }.to_string();
+    let line = Row { name: "sample", place: &HERE, outcome: &outcome, repeats: false }.to_string();
     assert!(line.starts_with("verified  sample: debug, 4 exits, "), "{line}");
     assert_eq!(outcome.tally(), Tally::PASSED);
 }
@@ -123,7 +127,7 @@ fn every_kind_of_wrong_expectation_fails_by_its_name() {
             other => panic!("{kind:?}: {other:?}"),
         };
         assert_eq!(kinds, [kind]);
-        let text = Row { name: "sample", outcome: &outcome, repeats: false }.to_string();
+        let text = Row { name: "sample", place: &HERE, outcome: &outcome, repeats: false }.to_string();
         assert!(text.starts_with("FAILED    sample: ") && text.contains(kind.key()), "{text}");
     }
 }
@@ -132,8 +136,8 @@ fn every_kind_of_wrong_expectation_fails_by_its_name() {
 fn what_the_host_cannot_run_is_not_run_and_not_passed() {
     let place = Place::with_strata("exit 1");
     let outcome = place.run(&place.guest("needs = [\"pages-1g\"]", samples::EXPECT));
-    let line = Row { name: "sample", outcome: &outcome, repeats: false }.to_string();
-    assert_eq!(line, "not run:  sample: needs 1 GiB pages: this host is PVM");
+    let line = Row { name: "sample", place: &HERE, outcome: &outcome, repeats: false }.to_string();
+    assert_eq!(line, "not run:  sample: needs 1 GiB pages: this host is PVM; no rig: no QEMU");
     assert_eq!(outcome.tally(), Tally::SKIPPED);
 }
 
@@ -212,8 +216,10 @@ fn all_guests_are_counted() {
         place.guest("", samples::EXPECT),
     ];
     let mut rows = Vec::new();
-    let tally = run_all(&place.runner, &guests, &[], &mut |row| rows.push(row.to_string()));
-    assert_eq!(tally, Tally { passed: 2, failed: 1, skipped: 1 });
+    let summary = run_all(&place.runner, &guests, &[], &mut |row| rows.push(row.to_string()));
+    let tally = Tally { passed: 2, failed: 1, skipped: 1 };
+    assert_eq!(summary, Summary { tally, here: 3, in_rig: 0 });
+    assert_eq!(summary.to_string(), "3 here, 0 in the rig\n2 passed, 1 failed, 1 not run");
     assert_eq!(rows.len(), 4);
     assert!(rows[1].starts_with("FAILED") && rows[2].starts_with("not run:"), "{rows:?}");
 }
@@ -223,8 +229,8 @@ fn a_reason_that_breaks_all_guests_is_given_once() {
     let place = Place::with_strata("echo no KVM here >&2; exit 4");
     let guests = [place.guest("", samples::EXPECT), place.guest("", samples::EXPECT)];
     let mut rows = Vec::new();
-    let tally = run_all(&place.runner, &guests, &[], &mut |row| rows.push(row.to_string()));
-    assert_eq!(tally, Tally { passed: 0, failed: 2, skipped: 0 });
+    let summary = run_all(&place.runner, &guests, &[], &mut |row| rows.push(row.to_string()));
+    assert_eq!(summary.tally, Tally { passed: 0, failed: 2, skipped: 0 });
     assert!(rows[0].contains("no KVM here"), "{rows:?}");
     assert_eq!(rows[1], "FAILED    sample: for the same reason");
 }

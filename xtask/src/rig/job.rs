@@ -132,7 +132,6 @@ impl Rig {
     ///
     /// A command that takes L1 down with it, or uses up the machine's time, fails alone: the others run in another
     /// boot. If L1 does not even start the next command, then all that are left fail for the same reason.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for guests that can't run on the local host"))]
     pub(crate) fn run_many(
         &self,
         commands: &[Command],

@@ -13,6 +13,7 @@ mod cpio;
 mod image;
 pub(crate) mod job;
 mod kernel;
+mod lazy;
 mod modules;
 pub(crate) mod options;
 mod package;
@@ -27,12 +28,17 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use lazy::Lazy;
 pub(crate) use options::Options;
 pub(crate) use task::{code_of_bad_usage, run};
 
+use crate::host::Kvm;
 use crate::tools::{BUSYBOX, QEMU, Tools};
 use cache::Cache;
 use kernel::{Kernel, KernelError, Source};
+
+/// The version of QEMU whose emulated hosts first have hardware breakpoints for their guests.
+const FIRST_WITH_BREAKPOINTS: u32 = 10;
 
 /// The emulated computer.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +49,12 @@ pub(crate) struct Machine {
     pub(crate) icount: bool,
     /// When a run is ended, the boot included.
     pub(crate) limit: Duration,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self { cpus: 1, memory_mib: 1024, icount: false, limit: Duration::from_secs(600) }
+    }
 }
 
 /// Something to run in L1.
@@ -100,6 +112,12 @@ impl Rig {
         let busybox = tools.ensure(&BUSYBOX)?;
         let kernel = kernel::prepare(source, &Cache::of_this_user()?, tools)?;
         Ok(Self { qemu, busybox, kernel, machine })
+    }
+
+    /// What L1's KVM can do. A QEMU that does not say which it is counts as an old one.
+    pub(crate) fn kvm(&self) -> Kvm {
+        let is_new = qemu::major_version(&self.qemu).is_some_and(|version| version >= FIRST_WITH_BREAKPOINTS);
+        if is_new { Kvm::Hardware } else { Kvm::OldQemu }
     }
 }
 

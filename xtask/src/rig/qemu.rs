@@ -17,6 +17,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
 use super::Machine;
+use crate::process::capture;
 
 /// For L1's kernel: nothing that only takes time when emulated, and every failure of it ends the run.
 const KERNEL_OPTIONS: &str = "console=ttyS0 quiet rdinit=/rig/init 8250.nr_uarts=4 panic=-1 oops=panic nokaslr \
@@ -106,6 +107,19 @@ pub(super) fn memory_file(name: &str) -> io::Result<File> {
     Ok(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?.into())
 }
 
+/// The first number of QEMU's version.
+pub(super) fn major_version(qemu: &Path) -> Option<u32> {
+    let mut command = Command::new(qemu);
+    command.arg("--version");
+    version_in(&capture(command).ok()?.output)
+}
+
+/// Reads `QEMU emulator version 7.2.22 (..)`.
+fn version_in(text: &str) -> Option<u32> {
+    let (_, version) = text.split_once(" version ")?;
+    version.split('.').next()?.parse().ok()
+}
+
 fn arguments(boot: &Boot<'_>, ports: &[OwnedFd]) -> Vec<OsString> {
     let machine = boot.machine;
     let mut arguments: Vec<OsString> = Vec::new();
@@ -131,4 +145,17 @@ fn arguments(boot: &Boot<'_>, ports: &[OwnedFd]) -> Vec<OsString> {
     add(&format!("-initrd /proc/self/fd/{}", boot.files.as_raw_fd()));
     arguments.extend(["-append".into(), KERNEL_OPTIONS.into(), "-kernel".into(), boot.kernel.into()]);
     arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_read_from_what_qemu_says() {
+        let said = |version| format!("QEMU emulator version {version} (Debian 1:x)\nCopyright (c) 2003-2022");
+        assert_eq!(version_in(&said("7.2.22")), Some(7));
+        assert_eq!(version_in(&said("10.0.3")), Some(10));
+        assert_eq!(version_in("qemu: not found"), None);
+    }
 }

@@ -1,0 +1,155 @@
+//! The figures that are promised, and whether they are met.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What was measured, by name.
+pub(super) type Values = BTreeMap<String, f64>;
+
+/// How a figure is computed from what was measured.
+#[derive(Debug, Clone, Copy)]
+enum Measure {
+    /// `NAME.strata` divided by `NAME.floor`.
+    Ratio(&'static str),
+    /// The value itself.
+    Count(&'static str),
+    /// The value, in MiB.
+    Bytes(&'static str),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// One promise.
+#[derive(Debug)]
+pub(super) struct Figure {
+    what: &'static str,
+    measure: Measure,
+    limit: Limit,
+}
+
+/// All promises, in the order of the table.
+pub(super) const FIGURES: &[Figure] = &[
+    ratio("process start to the first byte a guest writes", "start.run", 1.05),
+    ratio("process start to the end of a hlt guest", "start.hlt", 1.05),
+    Figure {
+        what: "system calls to the first KVM_RUN",
+        measure: Measure::Count("calls.strata"),
+        limit: Limit::AtMost(45.0),
+    },
+    ratio("one port exit, 16 devices, no tracing", "exit.pio", 1.04),
+    ratio("one memory exit, 16 devices, no tracing", "exit.mmio", 1.04),
+    Figure {
+        what: "resident beyond guest RAM",
+        measure: Measure::Bytes("memory.resident"),
+        limit: Limit::AtMost(1.0),
+    },
+    Figure {
+        what: "static stripped release binary",
+        measure: Measure::Bytes("binary.strata"),
+        limit: Limit::AtMost(3.0),
+    },
+    ratio("page tables: 512 GiB by 1 GiB pages", "paging.1g", 1.1),
+    ratio("page tables: 1 GiB by 4 KiB pages", "paging.4k", 1.1),
+    Figure {
+        what: "two vCPUs, exits in the time of one vCPU's",
+        measure: Measure::Count("two.strata"),
+        limit: Limit::AtLeast(1.9),
+    },
+    ratio("this host: process start to the first byte a guest writes", "local.start.run", 1.2),
+    ratio("this host: process start to the end of a hlt guest", "local.start.hlt", 1.2),
+];
+
+const fn ratio(what: &'static str, name: &'static str, limit: f64) -> Figure {
+    Figure { what, measure: Measure::Ratio(name), limit: Limit::AtMost(limit) }
+}
+
+/// A line of the table.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) what: &'static str,
+    pub(super) limit: String,
+    pub(super) measured: String,
+    /// None where nothing was measured.
+    pub(super) is_met: Option<bool>,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let met = match self.is_met {
+            Some(true) => "ok",
+            Some(false) => "NOT MET",
+            None => "not measured",
+        };
+        write!(f, "| {:<57} | {:<15} | {:<35} | {met:<12} |", self.what, self.limit, self.measured)
+    }
+}
+
+impl Figure {
+    /// Judges this figure by what was measured.
+    pub(super) fn row(&self, values: &Values) -> Row {
+        let get = |name: &str| values.get(name).copied();
+        let measured = match self.measure {
+            Measure::Ratio(name) => {
+                get(&format!("{name}.strata")).zip(get(&format!("{name}.floor"))).map(|(strata, floor)| {
+                    (strata / floor, format!("{:.4} ({strata} / {floor} ns)", strata / floor))
+                })
+            }
+            Measure::Count(name) => get(name).map(|value| {
+                let floor = get(&name.replace(".strata", ".floor"));
+                let floor = floor.map_or(String::new(), |floor| format!(" (floor {floor})"));
+                (value, format!("{value}{floor}"))
+            }),
+            Measure::Bytes(name) => get(name).map(|value| {
+                let mib = value / f64::from(1 << 20);
+                (mib, format!("{mib:.2} MiB"))
+            }),
+        };
+        let unit = match self.measure {
+            Measure::Ratio(_) => " x floor",
+            Measure::Bytes(_) => " MiB",
+            Measure::Count(_) => "",
+        };
+        let (limit, is_met) = match self.limit {
+            Limit::AtMost(limit) => {
+                (format!("{limit}{unit}"), measured.as_ref().map(|(value, _)| *value <= limit))
+            }
+            Limit::AtLeast(limit) => {
+                (format!("at least {limit}{unit}"), measured.as_ref().map(|(value, _)| *value >= limit))
+            }
+        };
+        let measured = measured.map_or("-".to_owned(), |(_, text)| text);
+        Row { what: self.what, limit, measured, is_met }
+    }
+}
+
+/// Whether a value comes out the same each time: what counts instructions, calls or bytes. The number of pages that
+/// happen to be resident does not, and what two CPUs race for does not.
+fn is_repeatable(name: &str) -> bool {
+    !name.starts_with("local.") && !name.starts_with("two.") && !name.starts_with("memory.")
+}
+
+/// What of `recorded` has moved by over 1 %, in words.
+pub(super) fn moved(recorded: &Values, measured: &Values) -> Vec<String> {
+    let mut moved = Vec::new();
+    for (name, &old) in recorded.iter().filter(|(name, _)| is_repeatable(name)) {
+        match measured.get(name) {
+            None => moved.push(format!("{name} is recorded as {old} and was not measured")),
+            Some(&new) if (new - old).abs() > old.abs() * 0.01 => {
+                let percent = (new - old) / old * 100.0;
+                moved.push(format!("{name} was {old} and is {new}: {percent:+.1} %"));
+            }
+            Some(_) => {}
+        }
+    }
+    let unknown = measured.keys().filter(|name| is_repeatable(name) && !recorded.contains_key(*name));
+    moved.extend(unknown.map(|name| format!("{name} is not recorded")));
+    moved
+}
+
+#[cfg(test)]
+#[path = "figures_test.rs"]
+mod tests;

@@ -1,0 +1,178 @@
+//! Measuring, in the rig and on the local host.
+
+use std::fs;
+use std::path::Path;
+use std::process;
+use std::time::Duration;
+
+use super::figures::Values;
+use super::programs::Programs;
+use crate::process::{capture, chain};
+use crate::rig::options::Brought;
+use crate::rig::{self, Machine, Rig};
+use crate::tools::{STRACE, ToolError, Tools};
+
+/// Why something could not be measured.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MeasureError {
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    #[error("no rig")]
+    Rig(#[from] rig::SetUpError),
+    #[error("could not run {what}")]
+    Start { what: &'static str, source: std::io::Error },
+    #[error("could not run {what} in the rig: {why}")]
+    Broken { what: &'static str, why: String },
+    #[error("{what} ended with code {code}:\n{output}")]
+    Failed { what: &'static str, code: i32, output: String },
+    #[error("{what} printed no KVM_RUN")]
+    NoRun { what: &'static str },
+    #[error("could not read {what}")]
+    Read { what: &'static str, source: std::io::Error },
+}
+
+/// A boot with much work in an emulated machine.
+const LIMIT: Duration = Duration::from_secs(1200);
+/// The code that strata has for a guest that halted.
+const HALTED: u8 = 10;
+const IMAGE: &str = "/tmp/hlt.bin";
+const TRACE: &str = "/tmp/trace";
+
+/// One command of a boot, and what is made of it.
+struct Step {
+    what: &'static str,
+    command: rig::Command,
+    code: u8,
+    read: fn(&str) -> Option<Values>,
+}
+
+impl Step {
+    fn new(what: &'static str, program: &Path, arguments: &[&str]) -> Self {
+        let mut command = rig::Command::new(program);
+        command.arguments = arguments.iter().map(Into::into).collect();
+        Self { what, command, code: 0, read: |text| Some(pairs(text)) }
+    }
+}
+
+/// Everything that comes out the same each time, and L1's kernel.
+pub(super) fn repeatable(programs: &Programs, tools: &Tools) -> Result<(Values, String), MeasureError> {
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    let (strata, floor) = (path(&programs.strata), path(&programs.floor));
+    let strace = tools.ensure(&STRACE)?;
+    let under_strace = |what, name: fn(&str) -> Option<Values>, program: &[&str]| {
+        let mut step = Step::new(what, &strace, &[&["-f", "-o", TRACE], program].concat());
+        step.command.collect = vec![TRACE.into()];
+        Step { code: HALTED, read: name, ..step }
+    };
+    let steps = [
+        Step::new("the bench `start`", &programs.start, &[&strata, &floor, "/tmp"]),
+        Step::new("the bench `exits`", &programs.exits, &["one"]),
+        Step::new("the bench `paging`", &programs.paging, &["run"]),
+        under_strace(
+            "strata under strace",
+            |trace| calls("calls.strata", trace),
+            &[&strata, "run", "--quiet", "--mode", "real16", "--memory", "64K", IMAGE],
+        ),
+        under_strace("the floor under strace", |trace| calls("calls.floor", trace), &[&floor, "hlt"]),
+        Step {
+            read: |release| Some([(format!("Linux {}", release.trim()), 0.0)].into()),
+            ..Step::new("uname", Path::new("uname"), &["-r"])
+        },
+    ];
+    let mut values =
+        in_rig(Machine { icount: true, limit: LIMIT, ..Machine::default() }, &steps, programs, tools)?;
+    let kernel = values.keys().find(|name| name.starts_with("Linux ")).cloned().unwrap_or_default();
+    values.remove(&kernel);
+    let size = |source| MeasureError::Read { what: "the size of strata", source };
+    #[expect(clippy::cast_precision_loss, reason = "a few million")]
+    values.insert("binary.strata".into(), fs::metadata(&programs.strata).map_err(size)?.len() as f64);
+    Ok((values, kernel))
+}
+
+/// Two vCPUs beside one, on two emulated CPUs that run at the same time.
+pub(super) fn two_cpus(programs: &Programs, tools: &Tools) -> Result<Values, MeasureError> {
+    let machine = Machine { cpus: 2, limit: LIMIT, ..Machine::default() };
+    in_rig(machine, &[Step::new("the bench `exits`", &programs.exits, &["two"])], programs, tools)
+}
+
+/// The same starts on this host.
+pub(super) fn here(programs: &Programs, folder: &Path) -> Result<Values, MeasureError> {
+    let what = "the bench `start`";
+    fs::create_dir_all(folder).map_err(|source| MeasureError::Start { what, source })?;
+    let mut command = process::Command::new(&programs.start);
+    command.args([&programs.strata, &programs.floor, folder]);
+    let done = capture(command).map_err(|source| MeasureError::Start { what, source })?;
+    if !done.status.success() {
+        let code = done.status.code().unwrap_or(-1);
+        return Err(MeasureError::Failed { what, code, output: done.output });
+    }
+    let starts = pairs(&done.output).into_iter().filter(|(name, _)| name.starts_with("start."));
+    Ok(starts.map(|(name, value)| (format!("local.{name}"), value)).collect())
+}
+
+fn in_rig(
+    machine: Machine,
+    steps: &[Step],
+    programs: &Programs,
+    tools: &Tools,
+) -> Result<Values, MeasureError> {
+    let rig = Rig::set_up(machine, None, tools)?;
+    let bring = |from: &Path| Brought { from: from.to_owned(), to: None };
+    let image = programs.strata.with_file_name("hlt.bin");
+    fs::write(&image, b"\xf4").map_err(|source| MeasureError::Start { what: "the hlt guest", source })?;
+    let files =
+        [bring(&programs.strata), bring(&programs.floor), Brought { from: image, to: Some(IMAGE.into()) }];
+    let commands: Vec<_> = steps.iter().map(|step| step.command.clone()).collect();
+    let mut values = Values::new();
+    for (step, result) in steps.iter().zip(rig.run_many(&commands, &files)) {
+        let what = step.what;
+        let done = result.map_err(|broken| MeasureError::Broken {
+            what,
+            why: format!("{}\n{}", chain(&broken.error), broken.tail),
+        })?;
+        let file = done.files.into_iter().next().flatten();
+        if done.code != step.code {
+            let output = String::from_utf8_lossy(&[done.output, done.error].concat()).into_owned();
+            return Err(MeasureError::Failed { what, code: done.code.into(), output });
+        }
+        let text = file.unwrap_or(done.output);
+        let read = (step.read)(&String::from_utf8_lossy(&text));
+        values.extend(read.ok_or(MeasureError::NoRun { what })?);
+    }
+    Ok(values)
+}
+
+/// Reads lines of a name and a number.
+fn pairs(text: &str) -> Values {
+    let pair = |line: &str| {
+        let (name, value) = line.split_once(' ')?;
+        Some((name.to_owned(), value.parse().ok()?))
+    };
+    text.lines().filter_map(pair).collect()
+}
+
+/// How many calls `strace -f` shows before the first `KVM_RUN`. A call that another thread's interrupts has two lines.
+fn calls(name: &str, trace: &str) -> Option<Values> {
+    let before = trace.lines().position(|line| line.contains("KVM_RUN"))?;
+    let calls = trace.lines().take(before).filter(|line| line.contains('(') && !line.contains("resumed>"));
+    let count = u32::try_from(calls.count()).ok()?;
+    Some([(name.to_owned(), count.into())].into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_of_all_threads_count_once() {
+        let trace = "7 execve(\"s\", [\"s\"], 0x1) = 0\n7 clone3({flags=0}) = 8\n8 futex(0x1, 0 <unfinished ...>\n\
+            7 --- SIGCHLD {} ---\n7 close(3) = 0\n8 <... futex resumed>) = 0\n8 ioctl(5, KVM_RUN, 0) = 0\n7 exit(0) = ?\n";
+        assert_eq!(calls("n", trace), Some([("n".to_owned(), 4.0)].into()));
+        assert_eq!(calls("n", "7 exit(0) = ?\n"), None);
+    }
+
+    #[test]
+    fn other_lines_than_pairs_are_no_values() {
+        assert_eq!(pairs("a.b 1.5\nwarning: x\n\n"), [("a.b".to_owned(), 1.5)].into());
+    }
+}
