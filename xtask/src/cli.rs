@@ -83,6 +83,9 @@ pub(crate) struct Bench {
     /// Write nothing; compare with what docs/performance.md records and name what has moved by over 1 %
     #[arg(long)]
     pub(crate) check: bool,
+    /// Compare two vCPUs with one too, in a rig with two CPUs: that takes minutes
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) two_cpus: bool,
     /// Measure the start of a guest on this host too, which has to have a usable /dev/kvm
     #[arg(long, conflicts_with = "check")]
     pub(crate) local: bool,

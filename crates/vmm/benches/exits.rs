@@ -24,7 +24,7 @@ const MANY: u32 = 1_000_000;
 /// The same for the raw loops, which only say what the host makes of two at once.
 const FEWER: u32 = 200_000;
 /// Ports of the devices: 16 from here, two apart.
-const PORTS: u8 = 0x10;
+const PORTS: u8 = 0xc0;
 /// The memory of the devices: 16 from here, behind the guest's RAM.
 const MMIO: u64 = 0x2_0000;
 const MMIO_STRIDE: u16 = 0x100;
