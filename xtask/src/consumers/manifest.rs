@@ -66,7 +66,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// Has `package` be taken from `folder` where crates.io is asked for it.
+    /// Has `package` be taken from `folder` where the registry is asked for it.
     pub(super) fn patch(&mut self, package: &str, folder: &str) -> Result<(), ConsumersError> {
         let from = Table::from_iter([("path".to_owned(), folder.into())]);
         let lacks = self.lacks("table patch.crates-io");

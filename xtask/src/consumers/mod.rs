@@ -2,7 +2,7 @@
 //!
 //! Their sources lie in xtask/consumers/. They are laid out anew under the target directory, in a workspace of their
 //! own so that cargo does not take them for ours, and name our crates by version number, as anybody does;
-//! `[patch.crates-io]` puts the unpacked packages where crates.io would have them. What builds there needs nothing that
+//! `[patch.crates-io]` puts the unpacked packages where the registry would have them. What builds there needs nothing that
 //! is only in our working tree, and [`Versions::Lowest`] shows that our manifests do not promise too much.
 
 mod files;
