@@ -58,7 +58,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let wants_input = config.devices.serial == Serial::Stdio;
     let output = Output::new(terminal::output().map_err(Error::Console)?, options.report.is_some());
     let mut builder = Machine::builder(config)?.console(output.clone());
-    if let Some(input) = terminal::input().map_err(Error::Console)?.filter(|_| wants_input) {
+    if wants_input && let Some(input) = terminal::input().map_err(Error::Console)? {
         builder = builder.input(input);
     }
     if options.show_ioctls {

@@ -64,6 +64,8 @@ pub use strata_cpu as cpu;
 pub use strata_devices as devices;
 pub use strata_memory as memory;
 pub use strata_memory::vm_memory;
+/// The TOML of [`Config::from_toml`]'s errors.
+pub use toml;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -99,9 +99,4 @@ impl Calls {
             probe.after(&CallRecord { name, arguments, result: Ok(value) });
         }
     }
-
-    /// Whether anybody watches.
-    pub fn is_watched(&self) -> bool {
-        self.0.is_some()
-    }
 }

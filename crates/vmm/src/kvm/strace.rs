@@ -21,9 +21,11 @@ use super::calls::{CallRecord, Probe};
 ///
 /// ```
 /// use std::sync::Arc;
-/// use strata_vmm::kvm::{Calls, StraceLog};
-/// let calls = Calls::watched_by(Arc::new(StraceLog::new(std::io::stderr())));
-/// assert!(calls.is_watched());
+/// use strata_vmm::kvm::StraceLog;
+/// use strata_vmm::{Config, Machine};
+/// let builder = Machine::builder(Config::default())?.probe(Arc::new(StraceLog::new(std::io::stderr())));
+/// # drop(builder);
+/// # Ok::<(), strata_vmm::BuildError>(())
 /// ```
 #[derive(Debug)]
 pub struct StraceLog<W>(Mutex<W>);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use strata_devices::DebugExit;
+
 use super::exit::DebugEvent;
 
 /// Why a machine stopped. The first reason wins; every vCPU ends with it.
@@ -144,7 +146,7 @@ impl Stop {
             Self::VcpuFailed { .. } | Self::VcpuDied { .. } => 26,
             Self::OutputClosed | Self::OutputFailed { .. } => 28,
             Self::Interrupted => 130,
-            Self::DebugExit { value } => (value << 1 | 1).to_le_bytes()[0],
+            Self::DebugExit { value } => DebugExit::exit_status(*value).to_le_bytes()[0],
         }
     }
 }
