@@ -49,6 +49,8 @@ Exit codes:
    16  debug event                  odd  the guest's own, by the debug-exit port
    18  exit budget used up
 
+A signal ends a run with 130, or, where there is no input, report or recording to finish, by itself.
+
 Example:
    strata run kernel.bin --mode long64 --memory 64M --debug-exit 0xf4 --budget-wall 5s";
 

@@ -14,6 +14,7 @@ use strata_vmm::{Budget, ExitLog, Outcome, Stop};
 
 use crate::cli::Dump;
 use crate::run::Watch;
+use crate::terminal::Stdout;
 
 /// Everything that can be said of a run. Addresses and register values are hexadecimal strings: JSON's numbers do not
 /// hold 64 bits.
@@ -162,7 +163,6 @@ fn registers(state: &X86State) -> BTreeMap<&'static str, String> {
 /// Standard output, and a copy of what went there if a report is to hold it.
 #[derive(Debug, Clone)]
 pub(crate) struct Output {
-    out: Arc<File>,
     copy: Option<Arc<Mutex<Vec<u8>>>>,
 }
 
@@ -170,8 +170,8 @@ impl Output {
     /// How much of the output a report holds; what comes later is only printed.
     const COPY_LIMIT: usize = 1 << 20;
 
-    pub(crate) fn new(out: File, copy: bool) -> Self {
-        Self { out: Arc::new(out), copy: copy.then(Arc::default) }
+    pub(crate) fn new(copy: bool) -> Self {
+        Self { copy: copy.then(Arc::default) }
     }
 
     /// What was printed so far, and forgets it.
@@ -183,7 +183,7 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let written = (&*self.out).write(data)?;
+        let written = Stdout.write(data)?;
         if let Some(copy) = &self.copy {
             let mut copy = copy.lock().unwrap_or_else(PoisonError::into_inner);
             let room = Self::COPY_LIMIT.saturating_sub(copy.len()).min(written);

@@ -15,7 +15,7 @@ use strata_vmm::{Config, ExitLog, Machine, Stop};
 use crate::cli::RunOptions;
 use crate::report::{Output, Report};
 use crate::signals::Signals;
-use crate::terminal::{self, KeyByKey};
+use crate::terminal::{Input, Stdin};
 
 /// Why there was no run, or no report of it.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +30,6 @@ pub(crate) enum Error {
     Build(#[from] BuildError),
     #[error(transparent)]
     Run(#[from] RunError),
-    #[error("cannot use standard input and output")]
-    Console(#[source] io::Error),
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
     #[error("cannot write {}", path.display())]
@@ -55,24 +53,25 @@ impl Error {
 pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let config = config(options)?;
     let dirty_log = config.memory.dirty_log;
-    let wants_input = config.devices.serial == Serial::Stdio;
-    let output = Output::new(terminal::output().map_err(Error::Console)?, options.report.is_some());
-    let mut builder = Machine::builder(config)?.console(output.clone());
-    if wants_input && let Some(input) = terminal::input().map_err(Error::Console)? {
-        builder = builder.input(input);
+    // Found once: a guest without a serial port has nobody to type to.
+    let input = if config.devices.serial == Serial::Stdio { Input::find() } else { Input::Nothing };
+    let plain = options.report.is_none() && options.record.is_none();
+    let output = Output::new(options.report.is_some());
+    let mut builder = Machine::builder(config).console(output.clone());
+    if input.is_open() {
+        builder = builder.input(Stdin);
     }
     if options.show_ioctls {
         builder = builder.probe(Arc::new(StraceLog::new(io::stderr())));
     }
-    let signals = Signals::new(builder.control()).map_err(Error::Signals)?;
-    let machine = builder.event_source(Box::new(signals)).build()?;
+    if input.is_open() || !plain {
+        let signals = Signals::new(builder.control()).map_err(Error::Signals)?;
+        builder = builder.event_source(Box::new(signals));
+    }
+    let machine = builder.build()?;
 
-    let terminal = if wants_input { KeyByKey::on_stdin() } else { None };
-    let stop = if options.report.is_none() && options.record.is_none() {
-        machine.run()?.stop
-    } else {
-        watched(machine, options, dirty_log, &output)?
-    };
+    let terminal = input.key_by_key();
+    let stop = if plain { machine.run()?.stop } else { watched(machine, options, dirty_log, &output)? };
     drop(terminal);
     if !options.quiet {
         crate::say(&stop.to_string());

@@ -3,6 +3,7 @@
 mod common;
 
 use std::io::{Read as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 
 use common::{CHATTER, ECHO, HALT, SPIN, Scratch, finish, kvm, stderr, strata};
@@ -54,18 +55,26 @@ fn an_interrupt_ends_a_guest_that_never_exits() {
     }
     let scratch = Scratch::new("interrupt");
     let spin = scratch.file("spin.bin", SPIN);
-    for signal in ["INT", "TERM", "HUP"] {
-        let mut child = strata(&spin).arg("--show-ioctls").spawn().unwrap();
-        // KVM_CREATE_VCPU comes after the handlers are in place.
-        let mut said = child.stderr.take().unwrap();
-        wait_for(&mut said, "KVM_CREATE_VCPU");
-        let status =
-            std::process::Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
-        assert!(status.unwrap().success());
-        let mut rest = String::new();
-        said.read_to_string(&mut rest).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{signal}");
-        assert!(rest.ends_with("strata: interrupted\n"), "{rest}");
+    for (name, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
+        let interrupted = |run: &mut std::process::Command| {
+            let mut child = run.arg("--show-ioctls").spawn().unwrap();
+            // KVM_CREATE_VCPU comes after the handlers are in place.
+            let mut said = child.stderr.take().unwrap();
+            wait_for(&mut said, "KVM_CREATE_VCPU");
+            let status =
+                std::process::Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
+            assert!(status.unwrap().success());
+            let mut rest = String::new();
+            said.read_to_string(&mut rest).unwrap();
+            (child.wait().unwrap(), rest)
+        };
+        // With input to watch, and nothing typed.
+        let (status, said) = interrupted(strata(&spin).stdin(Stdio::piped()));
+        assert_eq!(status.code(), Some(130), "{name}");
+        assert!(said.ends_with("strata: interrupted\n"), "{said}");
+        // With nothing to tidy up the signal itself ends it.
+        let (status, _) = interrupted(&mut strata(&spin));
+        assert_eq!(status.signal(), Some(number), "{name}");
     }
 }
 

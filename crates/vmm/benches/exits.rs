@@ -99,7 +99,7 @@ fn builder(more: &str, image: Vec<u8>) -> Result<MachineBuilder> {
     let config = Config::from_toml(&format!(
         "mode = \"real16\"\n{more}\n[memory]\nsize = \"64K\"\n[devices]\nserial = \"none\"\ni8042 = false\nrtc = false"
     ))?;
-    let mut builder = Machine::builder(config)?.image(image);
+    let mut builder = Machine::builder(config).image(image);
     for place in 0..16_u8 {
         let name = format!("discard{place}");
         let base = MMIO + u64::from(place) * u64::from(MMIO_STRIDE);

@@ -64,7 +64,7 @@ const GUEST: &[u8] = &[
 
 fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::from_toml("mode = \"real16\"\nmemory.size = \"64K\"")?;
-    let outcome = Machine::builder(config)?
+    let outcome = Machine::builder(config)
         .image(GUEST)
         .console(std::io::stdout())
         .pio_device(0x500, 3, "multiplier", Arc::new(Mutex::new(Multiplier::default())))

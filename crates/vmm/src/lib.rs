@@ -32,7 +32,7 @@
 //! }
 //!
 //! let config = Config::from_toml("mode = \"real16\"\n[memory]\nsize = \"64K\"")?;
-//! let outcome = Machine::builder(config)?
+//! let outcome = Machine::builder(config)
 //!     .image(*b"\xe6\x10\xeb\xfc") // again: out 0x10, al; jmp again
 //!     .pio_device(0x10, 1, "three", Arc::new(Mutex::new(Three(0))))
 //!     .build()?

@@ -72,7 +72,7 @@ fn machine(probe: Arc<dyn Probe>) -> Result<Machine, Box<dyn Error>> {
         "#,
     )?;
     // out 0xf4, al
-    Ok(Machine::builder(config)?.image(*b"\xe6\xf4").probe(probe).build()?)
+    Ok(Machine::builder(config).image(*b"\xe6\xf4").probe(probe).build()?)
 }
 
 fn boot(probe: Arc<dyn Probe>) -> Result<Stop, Box<dyn Error>> {

@@ -17,7 +17,7 @@ use vmm_sys_util::eventfd::EventFd;
 fn builder(toml: &str) -> MachineBuilder {
     let config = Config::from_toml(&format!("mode = \"real16\"\n{toml}")).unwrap();
     // jmp $
-    Machine::builder(config).unwrap().image(*b"\xeb\xfe")
+    Machine::builder(config).image(*b"\xeb\xfe")
 }
 
 fn refused(builder: MachineBuilder) -> String {
@@ -68,7 +68,7 @@ fn flat_images_settings_are_not_silently_ignored_for_elf() {
         ["mode = \"real16\"", "load_at = 0x1000", "entry = 0x1000", "[paging]\ntables_at = 0\nmap = []"]
     {
         let config = Config::from_toml(setting).unwrap();
-        let said = refused(Machine::builder(config).unwrap().image(elf.clone()));
+        let said = refused(Machine::builder(config).image(elf.clone()));
         assert!(said.contains("for flat images"), "{setting}: {said}");
     }
 }

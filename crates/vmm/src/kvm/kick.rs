@@ -118,7 +118,6 @@ impl KickReceiver {
     ///
     /// `immediate_exit` must stay valid, and be accessed through atomics only, until the receiver is dropped.
     pub(super) unsafe fn new(immediate_exit: NonNull<AtomicU8>) -> Self {
-        install_handler();
         let target = Mutex::new(Some(Target { immediate_exit, thread: 0 }));
         Self(Arc::new(Shared { requested: AtomicBool::new(false), target }), immediate_exit, 0)
     }
@@ -169,7 +168,8 @@ fn kick_signal() -> libc::c_int {
 
 extern "C" fn on_signal(_: libc::c_int) {}
 
-/// A handler that does nothing: without one the signal would end the process. No `SA_RESTART`: a device that blocks in a
+/// A handler that does nothing: without one the signal would end the process. It is there before the first signal, and
+/// costs a machine that nobody kicks nothing. No `SA_RESTART`: a device that blocks in a
 /// system call (a console that nobody reads) gets `EINTR` and can see that its machine has been stopped.
 fn install_handler() {
     static ONCE: Once = Once::new();
@@ -210,6 +210,7 @@ fn this_thread() -> libc::pid_t {
 
 /// A thread that has ended meanwhile is `ESRCH`, which is as good: it runs nothing.
 fn signal(thread: libc::pid_t) {
+    install_handler();
     // SAFETY: sends a handled signal to a thread of this very process.
     unsafe {
         libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, kick_signal());

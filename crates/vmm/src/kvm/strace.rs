@@ -23,7 +23,7 @@ use super::calls::{CallRecord, Probe};
 /// use std::sync::Arc;
 /// use strata_vmm::kvm::StraceLog;
 /// use strata_vmm::{Config, Machine};
-/// let builder = Machine::builder(Config::default())?.probe(Arc::new(StraceLog::new(std::io::stderr())));
+/// let builder = Machine::builder(Config::default()).probe(Arc::new(StraceLog::new(std::io::stderr())));
 /// # drop(builder);
 /// # Ok::<(), strata_vmm::BuildError>(())
 /// ```

@@ -106,9 +106,6 @@ pub enum BuildError {
     /// Two devices want the same place.
     #[error("cannot place the devices")]
     Bus(#[from] BusError),
-    /// The process has no file descriptor left.
-    #[error("cannot make an eventfd")]
-    Descriptors(#[source] io::Error),
 }
 
 impl BuildError {
@@ -122,7 +119,7 @@ impl BuildError {
                     | RamError::Memfd { .. }
                     | RamError::Map { .. }
             ),
-            Self::Open(_) | Self::Missing { .. } | Self::Call(_) | Self::Irq(_) | Self::Descriptors(_) => {
+            Self::Open(_) | Self::Missing { .. } | Self::Call(_) | Self::Irq(_) => {
                 true
             }
             Self::Config(_)

@@ -85,13 +85,9 @@ impl std::fmt::Debug for MachineBuilder {
 
 impl Machine {
     /// Begins with a configuration; the other parts have defaults.
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError::Descriptors`]: the process has no file descriptor left.
-    pub fn builder(config: Config) -> Result<MachineBuilder, BuildError> {
-        let control = Control::new().map_err(BuildError::Descriptors)?;
-        Ok(MachineBuilder {
+    pub fn builder(config: Config) -> MachineBuilder {
+        let control = Control::new();
+        MachineBuilder {
             config,
             image: None,
             console: Console::new(control.clone()),
@@ -102,12 +98,12 @@ impl Machine {
             lines: Vec::new(),
             sources: Vec::new(),
             calls: Calls::new(),
-        })
+        }
     }
 
     /// The handle that pauses and stops this machine from any thread.
     pub fn control(&self) -> Control {
-        self.control.clone()
+        self.control.share()
     }
 
     /// The state of every vCPU, in order: before the run, what each will be entered with.
@@ -186,6 +182,6 @@ impl MachineBuilder {
 
     /// The handle that will pause and stop the machine.
     pub fn control(&self) -> Control {
-        self.control.clone()
+        self.control.share()
     }
 }

@@ -1,5 +1,6 @@
 //! Starting, pausing and stopping all vCPUs of a machine together, from any thread.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,14 +29,16 @@ pub struct Control(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    /// Readable once the phase is `Ending`: what an event loop waits for.
-    ended: EventFd,
+    /// Somebody besides the machine has a handle.
+    shared: AtomicBool,
 }
 
 #[derive(Debug)]
 struct State {
     phase: Phase,
     stop: Option<Stop>,
+    /// Readable once the phase is `Ending`: what an event loop waits for, where there is one.
+    ended: Option<Arc<EventFd>>,
     kickers: Vec<VcpuKicker>,
     /// vCPU threads that are in their loops, and how many of them wait in `Paused`.
     running: usize,
@@ -51,14 +54,17 @@ enum Phase {
 
 impl Control {
     /// A handle for vCPUs that are still to come, in the phase `running`.
-    ///
-    /// # Errors
-    ///
-    /// The process has no file descriptor left.
-    pub fn new() -> std::io::Result<Self> {
-        let state = State { phase: Phase::Running, stop: None, kickers: Vec::new(), running: 0, parked: 0 };
-        let ended = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
-        Ok(Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), ended })))
+    #[allow(clippy::new_without_default, reason = "two defaults would be two machines: it is to be seen that one begins")]
+    pub fn new() -> Self {
+        let state = State {
+            phase: Phase::Running,
+            stop: None,
+            ended: None,
+            kickers: Vec::new(),
+            running: 0,
+            parked: 0,
+        };
+        Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), shared: AtomicBool::new(false) }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -74,10 +80,12 @@ impl Control {
         state.phase = Phase::Ending;
         state.stop = Some(stop);
         state.kickers.iter().for_each(VcpuKicker::kick);
+        if let Some(ended) = &state.ended {
+            // Fails only on a full counter, and then it is readable already.
+            let _ = ended.write(1);
+        }
         drop(state);
         self.0.changed.notify_all();
-        // Fails only on a full counter, and then it is readable already.
-        let _ = self.0.ended.write(1);
         true
     }
 
@@ -132,9 +140,33 @@ impl Control {
         }
     }
 
-    /// Readable once the machine has ended.
-    pub(crate) fn ended(&self) -> &EventFd {
-        &self.0.ended
+    /// What is readable once the machine has ended.
+    ///
+    /// # Errors
+    ///
+    /// The process has no file descriptor left.
+    pub(crate) fn ended(&self) -> std::io::Result<Arc<EventFd>> {
+        let mut state = self.state();
+        if let Some(ended) = &state.ended {
+            return Ok(Arc::clone(ended));
+        }
+        let ended = Arc::new(EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?);
+        if state.phase == Phase::Ending {
+            ended.write(1)?;
+        }
+        state.ended = Some(Arc::clone(&ended));
+        Ok(ended)
+    }
+
+    /// A handle for somebody besides the machine.
+    pub(crate) fn share(&self) -> Self {
+        self.0.shared.store(true, Relaxed);
+        self.clone()
+    }
+
+    /// Whether somebody besides the machine has ever had a handle, and so may pause or stop it.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.0.shared.load(Relaxed)
     }
 
     /// A vCPU joins. From here until [`leave`](Self::leave) a pause waits for it.

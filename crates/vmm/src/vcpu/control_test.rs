@@ -18,7 +18,7 @@ fn start(control: &Control, index: u8, act: Act) -> Thread {
 
 #[test]
 fn the_first_reason_wins_and_everybody_ends() {
-    let control = Control::new().unwrap();
+    let control = Control::new();
     let spinning = start(&control, 0, Act::Spin);
     let halting = start(&control, 1, Act::halt());
     halting.join().unwrap();
@@ -30,14 +30,14 @@ fn the_first_reason_wins_and_everybody_ends() {
 
 #[test]
 fn a_failing_and_a_panicking_vcpu_stop_the_machine_with_their_number() {
-    let control = Control::new().unwrap();
+    let control = Control::new();
     let threads = [start(&control, 0, Act::Spin), start(&control, 3, Act::Fail(libc::EIO))];
     for thread in threads {
         thread.join().unwrap();
     }
     assert_eq!(control.stopped(), Some(Stop::VcpuFailed { vcpu: 3, call: "KVM_RUN", errno: libc::EIO }));
 
-    let control = Control::new().unwrap();
+    let control = Control::new();
     let spinning = start(&control, 0, Act::Spin);
     assert!(start(&control, 1, Act::Panic).join().is_err());
     spinning.join().unwrap();
@@ -46,7 +46,7 @@ fn a_failing_and_a_panicking_vcpu_stop_the_machine_with_their_number() {
 
 #[test]
 fn a_paused_machine_runs_nothing_until_it_is_resumed() {
-    let control = Control::new().unwrap();
+    let control = Control::new();
     let threads = [start(&control, 0, Act::Spin), start(&control, 1, Act::Spin)];
     for _ in 0..100 {
         assert!(control.pause());
@@ -67,7 +67,7 @@ fn a_paused_machine_runs_nothing_until_it_is_resumed() {
 
 #[test]
 fn a_vcpu_that_comes_late_obeys() {
-    let control = Control::new().unwrap();
+    let control = Control::new();
     control.stop(Stop::Interrupted);
     start(&control, 0, Act::Spin).join().unwrap();
     assert_eq!(control.stopped(), Some(Stop::Interrupted));
@@ -86,7 +86,7 @@ fn numbers(mut seed: u64) -> impl Iterator<Item = u64> {
 #[test]
 fn pause_resume_and_stop_in_any_order_from_any_thread_never_deadlock() {
     for round in 1..200 {
-        let control = Control::new().unwrap();
+        let control = Control::new();
         let vcpus = [start(&control, 0, Act::Spin), start(&control, 1, Act::Spin)];
         thread::scope(|scope| {
             for seed in 1..4 {
@@ -115,14 +115,14 @@ fn pause_resume_and_stop_in_any_order_from_any_thread_never_deadlock() {
 
 #[test]
 fn a_control_outlives_its_machine() {
-    let control = Control::new().unwrap();
+    let control = Control::new();
     start(&control, 0, Act::halt()).join().unwrap();
     assert!(!control.pause());
     control.resume();
     assert!(!control.stop(Stop::Reset));
     control.wait_for_all();
     // One that never had a vCPU.
-    let idle = Control::new().unwrap();
+    let idle = Control::new();
     assert!(idle.pause());
     idle.resume();
     assert!(idle.stop(Stop::Interrupted));

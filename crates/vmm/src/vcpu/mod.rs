@@ -14,7 +14,7 @@ pub use exit::{DebugEvent, Exit};
 pub use record::ExitRecord;
 pub use run::{Buses, ExitBudget, Limits, Pause, run};
 pub use stop::{Budget, Stop};
-pub use thread::{Finished, Plan, spawn};
+pub use thread::{Finished, Plan, run_here, spawn};
 pub use trace::{ExitLog, NoTrace, Tracer};
 
 use strata_cpu::X86State;

@@ -1,6 +1,7 @@
-//! One thread a vCPU.
+//! A vCPU's thread: one of its own, or the caller's.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
@@ -21,7 +22,7 @@ pub struct Finished<V, T> {
     pub tracer: T,
 }
 
-/// What a vCPU's thread needs to know.
+/// What the thread that runs a vCPU needs to know.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The vCPU's number.
@@ -44,11 +45,19 @@ where
     V: Vcpu + 'static,
     T: Tracer + 'static,
 {
-    let Plan { index, buses, control, limits } = plan;
-    control.join(vcpu.kicker());
-    let membership = Membership { control, index };
     // The thread owns the membership: it leaves however it ends, also when it could not be started.
-    Builder::new().name(format!("vcpu{index}")).spawn(move || membership.run(vcpu, tracer, &buses, limits))
+    let membership = Membership::join(&plan, &vcpu);
+    Builder::new()
+        .name(format!("vcpu{}", plan.index))
+        .spawn(move || membership.run(vcpu, tracer, &plan.buses, plan.limits))
+}
+
+/// Runs a vCPU on the calling thread until the machine ends. As with [`spawn`], it ends the machine when it stops, fails
+/// or panics; having panicked, it is gone.
+pub fn run_here<V: Vcpu, T: Tracer>(plan: Plan, vcpu: V, tracer: T) -> Option<Finished<V, T>> {
+    let membership = Membership::join(&plan, &vcpu);
+    // What the panic may have left half done goes away with it: vCPU and tracer are moved in.
+    catch_unwind(AssertUnwindSafe(|| membership.run(vcpu, tracer, &plan.buses, plan.limits))).ok()
 }
 
 /// A vCPU's place among those that a pause waits for.
@@ -58,6 +67,11 @@ struct Membership {
 }
 
 impl Membership {
+    fn join(plan: &Plan, vcpu: &impl Vcpu) -> Self {
+        plan.control.join(vcpu.kicker());
+        Self { control: plan.control.clone(), index: plan.index }
+    }
+
     fn run<V: Vcpu, T: Tracer>(
         self,
         mut vcpu: V,

@@ -27,7 +27,7 @@ impl DeviceMut for Dice {
 /// A machine with dice that runs `image` in real mode.
 pub fn machine(image: &[u8]) -> Result<Machine, BuildError> {
     let config = Config::from_toml("mode = \"real16\"").expect("the configuration is a constant");
-    Machine::builder(config)?.image(image).pio_device(DICE, 1, "dice", Arc::new(Mutex::new(Dice(4)))).build()
+    Machine::builder(config).image(image).pio_device(DICE, 1, "dice", Arc::new(Mutex::new(Dice(4)))).build()
 }
 
 /// The exit handling of a VMM that makes its own vCPUs: they come and go, the loop and the buses are Strata's.
