@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::device::{Device, Effect};
+use crate::ports::Ports;
 
 /// Which addresses a bus has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,7 @@ pub enum BusError {
 
 /// Devices by address: sorted, disjoint ranges.
 ///
-/// Looking a device up takes `log2(n)` comparisons and no lock. An access that reaches beyond a device's end
+/// Looking a device up takes no lock, and `log2(n)` comparisons, or for a port two loads. An access that reaches beyond a device's end
 /// is split there, as if the guest had made two; addresses of nobody read as `0xff`, and writes to them are
 /// dropped. What would lie beyond the last address is nobody's; it does not wrap around to address 0.
 #[derive(Clone)]
@@ -75,6 +76,8 @@ pub struct Bus {
     space: AddressSpace,
     /// Sorted by `base`.
     ranges: Vec<Range>,
+    /// In the space of ports, where to find them.
+    ports: Option<Box<Ports>>,
 }
 
 #[derive(Clone)]
@@ -95,7 +98,8 @@ impl fmt::Debug for Bus {
 impl Bus {
     /// A bus without devices.
     pub fn new(space: AddressSpace) -> Self {
-        Self { space, ranges: Vec::new() }
+        let ports = (space == AddressSpace::Pio).then(|| Box::new(Ports::new()));
+        Self { space, ranges: Vec::new(), ports }
     }
 
     /// Puts a device at `len` addresses from `base`. The name is for people: error messages and traces.
@@ -130,6 +134,11 @@ impl Bus {
             });
         }
         self.ranges.insert(place, Range { base, last, name: name.into(), device });
+        if let Some(ports) = &mut self.ports {
+            // Both fit: `last` has been compared with the last port.
+            let port = |addr| u16::try_from(addr).unwrap_or(u16::MAX);
+            ports.insert(place, port(base), port(last));
+        }
         Ok(())
     }
 
@@ -169,7 +178,10 @@ impl Bus {
 
     #[inline]
     fn find(&self, addr: u64) -> Option<&Range> {
-        self.ranges.get(self.place(addr)).filter(|range| range.base <= addr)
+        match &self.ports {
+            Some(ports) => self.ranges.get(ports.find(u16::try_from(addr).ok()?)?),
+            None => self.ranges.get(self.place(addr)).filter(|range| range.base <= addr),
+        }
     }
 
     /// The range that holds all of an access, as nearly every exit has one: each instruction here counts.

@@ -114,11 +114,19 @@ proptest! {
     #[test]
     fn a_bus_is_a_map(
         ranges in prop::collection::vec((0u64..64, 1u64..9), 0..8),
-        base in prop::sample::select(vec![0u64, 1 << 40, u64::MAX - 71]),
+        (space, base) in prop::sample::select(vec![
+            (AddressSpace::Mmio, 0),
+            (AddressSpace::Mmio, 1 << 40),
+            (AddressSpace::Mmio, u64::MAX - 71),
+            (AddressSpace::Pio, 0),
+            // Across two high bytes, and to the last port.
+            (AddressSpace::Pio, 0x3e0),
+            (AddressSpace::Pio, 0xffff - 71),
+        ]),
         at in 0u64..64,
         len in 0usize..9,
     ) {
-        let mut bus = Bus::new(AddressSpace::Mmio);
+        let mut bus = Bus::new(space);
         let mut owners = [0xffu8; 80];
         for (id, (start, len)) in (1u8..).zip(ranges) {
             let place = usize::try_from(start).unwrap()..usize::try_from(start + len).unwrap();

@@ -29,6 +29,7 @@ mod debug_exit;
 mod device;
 mod i8042;
 mod irq;
+mod ports;
 mod power_off;
 mod rtc;
 mod saved;

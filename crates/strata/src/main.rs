@@ -18,6 +18,12 @@ use clap::error::ErrorKind;
 
 use cli::{Cli, Command};
 
+/// musl's own allocator maps and unmaps pages for every few allocations: two dozen system calls in a start. This one
+/// takes 64 KiB at a time (docs/performance.md).
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// Something was wrong with what the user gave: options, configuration, image.
 const BAD_INPUT: u8 = 2;
 /// The host could not do it.

@@ -1,7 +1,8 @@
 //! The programs that are measured, and those that measure.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::workspace::{Workspace, WorkspaceError};
 
@@ -15,7 +16,9 @@ pub(super) struct Programs {
     pub(super) paging: PathBuf,
 }
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// A release is linked with musl, whose start takes three system calls; where that target is not installed and cannot be,
+/// with the GNU C library, whose start takes ten more.
+const TARGETS: [&str; 2] = ["x86_64-unknown-linux-musl", "x86_64-unknown-linux-gnu"];
 /// Linked statically, as a release is: the loader of shared libraries would be most of a short run.
 const STATIC: &str = "build.rustflags=[\"-C\", \"target-feature=+crt-static\"]";
 /// What takes precedence over that.
@@ -32,6 +35,23 @@ pub(super) enum BuildError {
     Workspace(#[from] WorkspaceError),
 }
 
+/// The first target whose standard library is there, or can be had.
+fn target() -> &'static str {
+    let [musl, gnu] = TARGETS;
+    let is_there = || {
+        let found = Command::new("rustc").args(["--print", "target-libdir", "--target", musl]).output();
+        found.is_ok_and(|found| Path::new(String::from_utf8_lossy(&found.stdout).trim()).is_dir())
+    };
+    // Without rustup, or without a network, there is the other one.
+    let add =
+        || Command::new("rustup").args(["target", "add", musl]).status().is_ok_and(|done| done.success());
+    if is_there() || add() {
+        return musl;
+    }
+    eprintln!("bench: there is no target {musl}: what follows is measured with {gnu}");
+    gnu
+}
+
 impl Programs {
     /// Builds them optimised and linked statically, in a folder of their own.
     pub(super) fn build(workspace: &Workspace) -> Result<Self, BuildError> {
@@ -40,7 +60,7 @@ impl Programs {
         }
         let folder = workspace.target.join("bench");
         let folder = folder.to_str().ok_or_else(|| BuildError::Folder(folder.clone()))?;
-        let fixed = ["--release", "--target", TARGET, "--target-dir", folder, "--config", STATIC];
+        let fixed = ["--release", "--target", target(), "--target-dir", folder, "--config", STATIC];
         let build = |selection: &[&str]| workspace.build(&[&fixed, selection].concat());
         // By itself: the others' dependencies would turn on features that a release does not have.
         let mut programs = build(&["--package", "strata-cli", "--bin", "strata"])?;

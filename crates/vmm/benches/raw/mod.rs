@@ -2,6 +2,11 @@
 
 #![allow(dead_code, reason = "each program of this folder uses a part")]
 #![allow(unsafe_code, reason = "raw system calls")]
+#![allow(
+    clippy::cast_lossless,
+    clippy::cast_possible_wrap,
+    reason = "`libc::Ioctl` is an i32 with musl and a u64 with the GNU C library"
+)]
 
 use std::ptr::{addr_of, addr_of_mut, null_mut};
 
@@ -11,26 +16,26 @@ use kvm_bindings::{
 };
 
 // Requests of api.rst 4, as <linux/kvm.h> computes them.
-const KVM_GET_API_VERSION: u64 = 0xae00;
-const KVM_CREATE_VM: u64 = 0xae01;
-const KVM_GET_VCPU_MMAP_SIZE: u64 = 0xae04;
-const KVM_GET_SUPPORTED_CPUID: u64 = 0xc008_ae05;
-const KVM_CREATE_VCPU: u64 = 0xae41;
-const KVM_SET_USER_MEMORY_REGION: u64 = 0x4020_ae46;
-const KVM_RUN: u64 = 0xae80;
-const KVM_SET_REGS: u64 = 0x4090_ae82;
-const KVM_GET_SREGS: u64 = 0x8138_ae83;
-const KVM_SET_SREGS: u64 = 0x4138_ae84;
-const KVM_SET_CPUID2: u64 = 0x4008_ae90;
+const KVM_GET_API_VERSION: u32 = 0xae00;
+const KVM_CREATE_VM: u32 = 0xae01;
+const KVM_GET_VCPU_MMAP_SIZE: u32 = 0xae04;
+const KVM_GET_SUPPORTED_CPUID: u32 = 0xc008_ae05;
+const KVM_CREATE_VCPU: u32 = 0xae41;
+const KVM_SET_USER_MEMORY_REGION: u32 = 0x4020_ae46;
+const KVM_RUN: u32 = 0xae80;
+const KVM_SET_REGS: u32 = 0x4090_ae82;
+const KVM_GET_SREGS: u32 = 0x8138_ae83;
+const KVM_SET_SREGS: u32 = 0x4138_ae84;
+const KVM_SET_CPUID2: u32 = 0x4008_ae90;
 
 /// Bytes of RAM, from address 0.
 pub(crate) const RAM: usize = 64 << 10;
 /// Where code is put and begins: where Strata puts flat images in real mode.
 pub(crate) const CODE_AT: usize = 0x7c00;
 
-fn ioctl<T>(fd: i32, request: u64, argument: *mut T) -> i32 {
+fn ioctl<T>(fd: i32, request: u32, argument: *mut T) -> i32 {
     // SAFETY: the callers below pass what each request takes, alive for the call.
-    let result = unsafe { libc::ioctl(fd, request, argument) };
+    let result = unsafe { libc::ioctl(fd, request as libc::Ioctl, argument) };
     assert!(result >= 0, "ioctl {request:#x} failed: {}", std::io::Error::last_os_error());
     result
 }
@@ -80,7 +85,7 @@ impl Machine {
     pub(crate) fn vcpu(&self, id: usize, ip: usize) -> Vcpu {
         let size = ioctl::<u8>(self.kvm, KVM_GET_VCPU_MMAP_SIZE, null_mut());
         // SAFETY: KVM_CREATE_VCPU takes its argument by value.
-        let fd = unsafe { libc::ioctl(self.vm, KVM_CREATE_VCPU, id) };
+        let fd = unsafe { libc::ioctl(self.vm, KVM_CREATE_VCPU as libc::Ioctl, id) };
         assert!(fd >= 0, "cannot make a vCPU: {}", std::io::Error::last_os_error());
         let run = map(size.cast_unsigned() as usize, libc::MAP_SHARED, fd).cast();
         let mut cpuid =
@@ -112,7 +117,7 @@ impl Vcpu {
     #[inline]
     pub(crate) fn enter(&self) -> u32 {
         // SAFETY: the request takes no argument, which is to say 0; what it writes is the page.
-        let result = unsafe { libc::ioctl(self.fd, KVM_RUN, 0) };
+        let result = unsafe { libc::ioctl(self.fd, KVM_RUN as libc::Ioctl, 0) };
         assert!(result == 0, "KVM_RUN failed: {}", std::io::Error::last_os_error());
         // SAFETY: a field of the mapped page.
         unsafe { addr_of!((*self.run).exit_reason).read() }

@@ -119,9 +119,7 @@ impl BuildError {
                     | RamError::Memfd { .. }
                     | RamError::Map { .. }
             ),
-            Self::Open(_) | Self::Missing { .. } | Self::Call(_) | Self::Irq(_) => {
-                true
-            }
+            Self::Open(_) | Self::Missing { .. } | Self::Call(_) | Self::Irq(_) => true,
             Self::Config(_)
             | Self::NoImage
             | Self::Image { .. }

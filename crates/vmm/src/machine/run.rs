@@ -110,10 +110,7 @@ impl Machine {
     /// Whether there is nothing to do beside running one vCPU: nothing to watch, and nobody who could pause or stop it.
     /// Then the calling thread runs it, which saves a thread, an event loop and half of the time to the first `KVM_RUN`.
     fn is_alone(&self) -> bool {
-        self.vcpus.len() == 1
-            && self.sources.0.is_empty()
-            && self.wall.is_none()
-            && !self.control.is_shared()
+        self.vcpus.len() == 1 && self.sources.0.is_empty() && self.wall.is_none() && !self.control.is_shared()
     }
 }
 

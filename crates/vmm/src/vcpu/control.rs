@@ -30,7 +30,7 @@ struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     /// Somebody besides the machine has a handle.
-    shared: AtomicBool,
+    handed_out: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -54,7 +54,10 @@ enum Phase {
 
 impl Control {
     /// A handle for vCPUs that are still to come, in the phase `running`.
-    #[allow(clippy::new_without_default, reason = "two defaults would be two machines: it is to be seen that one begins")]
+    #[allow(
+        clippy::new_without_default,
+        reason = "two defaults would be two machines: it is to be seen that one begins"
+    )]
     pub fn new() -> Self {
         let state = State {
             phase: Phase::Running,
@@ -64,7 +67,11 @@ impl Control {
             running: 0,
             parked: 0,
         };
-        Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), shared: AtomicBool::new(false) }))
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            handed_out: AtomicBool::new(false),
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -160,13 +167,13 @@ impl Control {
 
     /// A handle for somebody besides the machine.
     pub(crate) fn share(&self) -> Self {
-        self.0.shared.store(true, Relaxed);
+        self.0.handed_out.store(true, Relaxed);
         self.clone()
     }
 
     /// Whether somebody besides the machine has ever had a handle, and so may pause or stop it.
     pub(crate) fn is_shared(&self) -> bool {
-        self.0.shared.load(Relaxed)
+        self.0.handed_out.load(Relaxed)
     }
 
     /// A vCPU joins. From here until [`leave`](Self::leave) a pause waits for it.

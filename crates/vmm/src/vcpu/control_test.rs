@@ -3,7 +3,7 @@ use std::thread;
 
 use strata_devices::{AddressSpace, Bus};
 
-use super::super::{Buses, Finished, Limits, NoTrace, Plan, spawn};
+use super::super::{Buses, Finished, Limits, NoTrace, Plan, run_here, spawn};
 use super::*;
 use crate::testing::{Act, ScriptedVcpu};
 
@@ -42,6 +42,35 @@ fn a_failing_and_a_panicking_vcpu_stop_the_machine_with_their_number() {
     assert!(start(&control, 1, Act::Panic).join().is_err());
     spinning.join().unwrap();
     assert_eq!(control.stopped(), Some(Stop::VcpuDied { vcpu: 1 }));
+}
+
+#[test]
+fn a_vcpu_on_the_calling_thread_obeys_and_dies_as_on_its_own() {
+    let here = |control: &Control, act| {
+        let buses = Buses { pio: Bus::new(AddressSpace::Pio), mmio: Bus::new(AddressSpace::Mmio) };
+        let plan =
+            Plan { index: 0, buses: Arc::new(buses), control: control.clone(), limits: Limits::default() };
+        run_here(plan, ScriptedVcpu::new([act]).repeat_last(), NoTrace)
+    };
+    let control = Control::new();
+    assert_eq!(here(&control, Act::halt()).map(|finished| finished.index), Some(0));
+    assert_eq!(control.stopped(), Some(Stop::Halted));
+
+    let control = Control::new();
+    let other = start(&control, 1, Act::Spin);
+    assert!(here(&control, Act::Panic).is_none());
+    other.join().unwrap();
+    assert_eq!(control.stopped(), Some(Stop::VcpuDied { vcpu: 0 }));
+
+    let control = Control::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            control.pause();
+            control.stop(Stop::Interrupted)
+        });
+        assert!(here(&control, Act::Spin).is_some());
+    });
+    assert_eq!(control.stopped(), Some(Stop::Interrupted));
 }
 
 #[test]

@@ -131,6 +131,9 @@ fn handle(exit: &mut Exit<'_>, buses: &Buses) -> Step {
             }
             Step::Go
         }
+        Exit::PioWrite { port, width, data } if data.len() == usize::from(*width) => {
+            buses.pio.write(u64::from(*port), data).into()
+        }
         Exit::PioWrite { port, width, data } => {
             let mut accesses = data.chunks(usize::from((*width).max(1)));
             let effect = accesses.find_map(|access| match buses.pio.write(u64::from(*port), access) {
