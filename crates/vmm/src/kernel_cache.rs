@@ -34,6 +34,7 @@
 
 use std::env;
 use std::error::Error;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -222,14 +223,13 @@ impl KernelCache {
         let began = SystemTime::now();
         let (copy, hash) = snapshot(kernel, known.size)?;
         let name = format!("v1-{hash}");
-        let (file, origin) = match folder.find(&name) {
-            Some(file) => (file, Origin::SameContent),
-            None => {
-                let file = unpacked(&copy, unpack)?;
-                match folder.keep(&name, &file) {
-                    Ok(kept) => (kept, Origin::Unpacked),
-                    Err(why) => return Ok(Unpacked { file, origin: Origin::NotKept(why) }),
-                }
+        let (file, origin) = if let Some(file) = folder.find(&name) {
+            (file, Origin::SameContent)
+        } else {
+            let file = unpacked(&copy, unpack)?;
+            match folder.keep(&name, &file) {
+                Ok(kept) => (kept, Origin::Unpacked),
+                Err(why) => return Ok(Unpacked { file, origin: Origin::NotKept(why) }),
             }
         };
         if known.has_rested(began, self.rest) && matches!(Identity::of(kernel), Ok(Some(now)) if now == known)
@@ -306,7 +306,10 @@ fn snapshot<E: Error>(file: &File, size: u64) -> Result<(File, String), CacheErr
         copy.write_all(bytes).map_err(CacheError::Memory)?;
         at += read as u64;
     }
-    let digits = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut digits = String::with_capacity(64);
+    for byte in hash.finalize() {
+        let _ = write!(digits, "{byte:02x}"); // into a String, which never fails
+    }
     Ok((copy, digits))
 }
 

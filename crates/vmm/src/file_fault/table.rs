@@ -13,7 +13,7 @@ use strata_memory::layout::PAGE_SIZE;
 pub(super) const PLACES: usize = 512;
 
 /// The low bits of a word count pages, the others number the first: 44 bits, for 56 bits of address (a process has no
-/// more, with five levels of page tables too: Documentation/arch/x86/x86_64/mm.rst).
+/// more, with five levels of page tables too: `Documentation/arch/x86/x86_64/mm.rst`).
 const COUNT_BITS: u32 = 20;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 
