@@ -300,13 +300,14 @@ const FULL: &str = "STRATA_TEST_FULL_DISK";
 #[test]
 fn child_with_a_full_disk() {
     let Some(folder) = env::var_os(FULL) else { return };
-    let cache = KernelCache::at(PathBuf::from(folder));
+    let folder = PathBuf::from(folder);
+    let cache = KernelCache::at(folder.join("a/kernels"));
     #[allow(unsafe_code, reason = "the signal that comes with the limit would end the process")]
     // SAFETY: sets a disposition, no handler.
     unsafe {
         libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
-    let kernel = File::open(env::current_exe().unwrap()).unwrap();
+    let kernel = File::open(folder.join("vmlinuz")).unwrap();
     let unpacked = cache.get(&kernel, |_, into| {
         into.write_all(&vec![7; 0x4_0000])?;
         // From here on no file grows beyond this: as a disk does that has so much room left.
@@ -321,9 +322,10 @@ fn child_with_a_full_disk() {
 #[test]
 fn a_full_disk_keeps_nobody_from_starting() {
     let temp = Temp::new();
+    temp.kernel("vmlinuz", "one");
     let mut child = Command::new(env::current_exe().unwrap());
     child.args(["--exact", "kernel_cache::tests::child_with_a_full_disk", "--test-threads=1"]);
-    let output = child.env(FULL, temp.folder()).output().unwrap();
+    let output = child.env(FULL, &temp.0).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
     assert_eq!((temp.kernels().len(), temp.links()), (0, 0), "the half kernel is gone");
