@@ -18,7 +18,9 @@ pub mod map;
 pub mod ram;
 
 pub use map::{Entry, Kind, MemoryMap};
-pub use ram::{Backing, GuestMemory, HugePageSize, Mapping, Piece, Ram, RamError, RamSpec, Slot};
+pub use ram::{
+    Backing, GuestMemory, HugePageSize, MapFileError, Mapping, Piece, Ram, RamError, RamSpec, Slot,
+};
 pub use vm_memory;
 
 #[cfg(doctest)]

@@ -6,6 +6,7 @@
 
 mod bitmap;
 mod error;
+mod map_file;
 mod mmap;
 mod spec;
 
@@ -16,6 +17,7 @@ use vm_memory::{FileOffset, GuestMemoryBackend, GuestMemoryRegion};
 
 pub use bitmap::RegionBitmap;
 pub use error::RamError;
+pub use map_file::MapFileError;
 pub use mmap::Mapping;
 pub use spec::{Backing, HugePageSize, Piece, RamSpec};
 
@@ -125,7 +127,8 @@ impl Ram {
         })
     }
 
-    /// Every `mmap` made for this RAM, in order.
+    /// Every `mmap` made to build this RAM, in order. Those of [`map_file`](Self::map_file), which come later, are its
+    /// answers.
     pub fn mappings(&self) -> &[Mapping] {
         &self.mappings
     }

@@ -46,7 +46,9 @@
 #[cfg(any(test, feature = "cassette"))]
 pub mod cassette;
 pub mod config;
+pub mod file_fault;
 pub mod host;
+pub mod kernel_cache;
 pub mod kvm;
 pub mod machine;
 pub mod saved;

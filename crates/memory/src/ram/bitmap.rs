@@ -1,5 +1,6 @@
 //! What hangs on each mapped region: the dirty bitmap, if one is wanted, and the mapping's lifetime.
 
+use std::any::Any;
 use std::num::NonZeroUsize;
 
 use vm_memory::bitmap::{AtomicBitmap, BS, Bitmap, WithBitmapSlice};
@@ -17,7 +18,7 @@ use crate::layout::PAGE_SIZE;
 pub struct RegionBitmap {
     dirty: Option<AtomicBitmap>,
     /// Held to be dropped: see above.
-    _mapping: Reservation,
+    mapping: Reservation,
 }
 
 impl RegionBitmap {
@@ -25,7 +26,12 @@ impl RegionBitmap {
         const PAGE: NonZeroUsize = NonZeroUsize::new(0x1000).unwrap();
         const { assert!(PAGE.get() as u64 == PAGE_SIZE) };
         let dirty = track_dirty.then(|| AtomicBitmap::new(len, PAGE));
-        Self { dirty, _mapping: mapping }
+        Self { dirty, mapping }
+    }
+
+    /// Holds `value` until just before the region is unmapped.
+    pub(super) fn keep(&self, value: Box<dyn Any + Send + Sync>) {
+        self.mapping.keep(value);
     }
 
     /// Offsets in bytes of the dirty pages, ascending.

@@ -6,14 +6,16 @@
 )]
 #![allow(clippy::cast_possible_truncation, reason = "vm-memory builds for 64-bit targets only: usize is u64")]
 
+use std::any::Any;
 use std::ffi::c_int;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr;
+use std::sync::{Mutex, PoisonError};
 
 use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
-use vm_memory::{FileOffset, GuestAddress, GuestRegionMmap};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryRegion as _, GuestRegionMmap};
 
 use super::{HugePageSize, Piece, RegionBitmap};
 
@@ -56,15 +58,25 @@ pub(super) enum Source {
     File { file: FileOffset, hugetlb: bool },
 }
 
-/// A range of this process's address space that nothing else uses; unmapped when dropped.
+/// A range of this process's address space that nothing else uses; unmapped when dropped, as a whole, whatever has been
+/// mapped into it since.
 #[derive(Debug)]
 pub(super) struct Reservation {
     addr: usize,
     len: usize,
+    /// Dropped before the range is unmapped: see [`Ram::keep`](super::Ram::keep).
+    kept: Mutex<Vec<Box<dyn Any + Send + Sync>>>,
+}
+
+impl Reservation {
+    pub(super) fn keep(&self, value: Box<dyn Any + Send + Sync>) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(value);
+    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        self.kept.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         // SAFETY: this value stands for the range, which `mmap` returned. It is dropped by the region that
         // held the only pointer into it (`RegionBitmap` says why), or before one was made.
         let result = unsafe { libc::munmap(ptr::with_exposed_provenance_mut(self.addr), self.len) };
@@ -135,7 +147,39 @@ fn anywhere(request: Mapping, log: &mut Vec<Mapping>) -> io::Result<Reservation>
     debug_assert_eq!(request.flags & libc::MAP_FIXED, 0);
     // SAFETY: without MAP_FIXED the kernel picks a range that nothing uses.
     let addr = unsafe { mmap(request, log)? };
-    Ok(Reservation { addr, len: request.len as usize })
+    Ok(Reservation { addr, len: request.len as usize, kept: Mutex::default() })
+}
+
+/// Maps `len` bytes of `file` from `offset` on over the part of `region` that starts `into` bytes after its first:
+/// private, copy-on-write. The caller has checked that `region` holds the range and is private itself.
+pub(super) fn file_over(
+    region: &GuestRegionMmap<RegionBitmap>,
+    into: u64,
+    file: &File,
+    offset: u64,
+    len: u64,
+) -> io::Result<Mapping> {
+    debug_assert!(into + len <= region.len() && region.flags() & libc::MAP_PRIVATE != 0);
+    let request = Mapping {
+        asked_addr: region.as_ptr().addr() as u64 + into,
+        len,
+        prot: libc::PROT_READ | libc::PROT_WRITE,
+        // As for anonymous memory: not every page will be written, so none is paid for in advance.
+        flags: libc::MAP_PRIVATE | libc::MAP_FIXED | libc::MAP_NORESERVE,
+        fd: file.as_raw_fd(),
+        offset,
+        result: 0,
+    };
+    let mut log = Vec::with_capacity(1);
+    // SAFETY: The range lies inside the region's, which belongs to its reservation and to nothing else; so nothing is
+    // mapped there but guest memory. Pointers into it exist, but no references: guest memory is read and written only
+    // through `vm-memory`, by volatile and atomic accesses that expect any other party to change the bytes at any time
+    // (the guest does). The kernel exchanges the pages under its lock: an access finds the old page or the new one,
+    // never none. The new pages are readable and writable as the old ones were, and are unmapped with them, since the
+    // reservation unmaps its range as a whole. What this cannot promise is that the file keeps its length; an access
+    // beyond a new end raises SIGBUS, which stops the process or is handled, and is no undefined behaviour.
+    unsafe { mmap(request, &mut log)? };
+    log.pop().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
 /// `mmap(2)`, with a line in the log.
