@@ -25,17 +25,24 @@
 
 pub mod elf;
 pub mod flat;
+pub mod linux;
 
+mod cmdline;
 mod enter;
 mod entry;
 mod format;
+mod image;
+mod kernel;
 mod plan;
 #[cfg(test)]
 mod testing;
 
+pub use cmdline::{Cmdline, CmdlineError};
 pub use enter::{EnterError, Paging};
 pub use entry::{Entry, Loaded, What};
 pub use format::{Format, detect};
+pub use image::{FileImage, FileImageError, Image};
+pub use kernel::{KernelError, KernelOptions};
 pub use plan::PlaceError;
 pub use strata_cpu;
 pub use strata_memory::vm_memory;
