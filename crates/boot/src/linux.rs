@@ -14,6 +14,8 @@
 //! allows.
 
 pub(crate) mod header;
+#[cfg(feature = "unpack")]
+mod unpack;
 mod zero_page;
 
 use std::io;
@@ -31,6 +33,8 @@ use crate::kernel::{KernelError, KernelOptions, place_initrd};
 use crate::plan::{PlaceError, Plan};
 pub use header::BzImageError;
 use header::{BzImage, SetupHeader};
+#[cfg(feature = "unpack")]
+pub use unpack::{Compression, UnpackError, unpack};
 use zero_page::{MAX_E820, ZeroPage};
 
 /// Why a kernel was not loaded. But for [`PlaceError::Write`] and [`PlaceError::Read`], memory is as it was.
