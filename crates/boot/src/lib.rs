@@ -26,6 +26,8 @@
 pub mod elf;
 pub mod flat;
 pub mod linux;
+pub mod multiboot;
+pub mod pvh;
 
 mod cmdline;
 mod enter;
@@ -40,7 +42,7 @@ mod testing;
 pub use cmdline::{Cmdline, CmdlineError};
 pub use enter::{EnterError, Paging};
 pub use entry::{Entry, Loaded, What};
-pub use format::{Format, detect};
+pub use format::{Format, ParseFormatError, detect};
 pub use image::{FileImage, FileImageError, Image};
 pub use kernel::{KernelError, KernelOptions};
 pub use plan::PlaceError;

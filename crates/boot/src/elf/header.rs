@@ -1,12 +1,14 @@
 //! From bytes to checked segments, of either class.
 
+use std::io;
+
 use object::LittleEndian;
 use object::elf::{
     ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFMAG, EM_386, EM_X86_64, ET_EXEC, EV_CURRENT, FileHeader32,
     FileHeader64, PN_XNUM, PT_LOAD, PT_NOTE, ProgramType,
 };
 use object::pod;
-use object::read::elf::{FileHeader, ProgramHeader as _};
+use object::read::elf::{FileHeader, NoteIterator, ProgramHeader as _};
 
 use super::{ElfError, MAX_SEGMENTS};
 use crate::image::{Image, Part, read_up_to};
@@ -23,6 +25,7 @@ pub(crate) enum Accept {
 /// The header and the program headers.
 #[derive(Debug)]
 pub(crate) struct File {
+    pub(crate) class64: bool,
     pub(crate) entry: u64,
     headers: Vec<ProgramHeader>,
 }
@@ -51,10 +54,13 @@ pub(crate) struct Segment<'a> {
     pub(crate) memory_size: u64,
 }
 
-/// One `PT_NOTE` segment's bytes.
-pub(crate) struct Notes {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) align: u64,
+/// A note: something that somebody wants to be known of the file (gABI, "Note Section").
+#[derive(Debug)]
+pub(crate) struct Note {
+    /// Whose it is, without the NUL.
+    pub(crate) owner: Vec<u8>,
+    pub(crate) kind: u32,
+    pub(crate) desc: Vec<u8>,
 }
 
 impl File {
@@ -96,7 +102,7 @@ impl File {
             return Err(ElfError::WrongType { file_type: file_type.0 });
         }
         let entry = header.e_entry(LittleEndian).into();
-        Ok(Self { entry, headers: program_headers(header, image)? })
+        Ok(Self { class64: header.is_type_64(), entry, headers: program_headers(header, image)? })
     }
 
     /// All segments to load, checked one by one.
@@ -122,16 +128,25 @@ impl File {
         if segments.is_empty() { Err(ElfError::NoSegments) } else { Ok(segments) }
     }
 
-    /// The bytes of its notes. What the file ends in, and what is absurdly large, is left out.
-    pub(crate) fn notes(&self, image: &dyn Image) -> Result<Vec<Notes>, ElfError> {
+    /// Its notes. What the file ends in, what is absurdly large, and what follows damage is left out.
+    pub(crate) fn notes(&self, image: &dyn Image) -> io::Result<Vec<Note>> {
         // Notes take hundreds of bytes, in one segment or two.
         const MAX: u64 = 64 << 10;
         const MAX_COUNT: usize = 16;
+        let mut notes = Vec::new();
         let headers = self.headers.iter().filter(|it| it.kind == PT_NOTE && it.file_size <= MAX);
-        headers
-            .take(MAX_COUNT)
-            .map(|it| Ok(Notes { bytes: read_up_to(image, it.offset, it.file_size)?, align: it.align }))
-            .collect()
+        for header in headers.take(MAX_COUNT) {
+            let bytes = read_up_to(image, header.offset, header.file_size)?;
+            // A note looks the same in both classes.
+            let found = NoteIterator::<FileHeader64<_>>::new(LittleEndian, header.align, &bytes);
+            let Ok(mut found) = found else { continue };
+            while let Ok(Some(note)) = found.next() {
+                let (owner, kind, desc) =
+                    (note.name().to_vec(), note.n_type(LittleEndian).0, note.desc().to_vec());
+                notes.push(Note { owner, kind, desc });
+            }
+        }
+        Ok(notes)
     }
 }
 

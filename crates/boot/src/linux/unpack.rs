@@ -150,7 +150,7 @@ pub fn unpack<I: Image + ?Sized>(image: &I, limit: u64, into: &mut dyn Write) ->
     };
     let start = read_up_to(image, offset, 8).map_err(UnpackError::Read)?;
     let Some(compression) = Compression::of(&start) else { return Err(UnpackError::Unknown { start }) };
-    let mut size = [0; SIZE as usize];
+    let mut size = [0; 4];
     image.read_at(offset + data_len, &mut size).map_err(UnpackError::Read)?;
     let size = u64::from(u32::from_le_bytes(size));
     if size > limit {
@@ -179,7 +179,7 @@ pub fn unpack<I: Image + ?Sized>(image: &I, limit: u64, into: &mut dyn Write) ->
 }
 
 /// The bytes of a size.
-const SIZE: u64 = 4;
+const SIZE: u64 = size_of::<u32>() as u64;
 
 /// Copies exactly `size` bytes, which have to be all there are.
 fn copy(
