@@ -251,3 +251,11 @@ pub(crate) fn bzimage(code: &[u8], payload: (u32, u32)) -> Vec<u8> {
     file.resize(0x400 + paragraphs as usize * 16, 0);
     file
 }
+
+/// A multiboot header with a right checksum.
+pub(crate) fn multiboot_header(flags: u32, addresses: Option<[u32; 5]>) -> Vec<u8> {
+    let magic = 0x1bad_b002_u32;
+    let checksum = 0_u32.wrapping_sub(magic).wrapping_sub(flags);
+    let words = [magic, flags, checksum].into_iter().chain(addresses.into_iter().flatten());
+    words.flat_map(u32::to_le_bytes).collect()
+}
