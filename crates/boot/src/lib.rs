@@ -37,6 +37,8 @@ mod image;
 mod kernel;
 mod plan;
 #[cfg(test)]
+mod seeds_test;
+#[cfg(test)]
 mod testing;
 
 pub use cmdline::{Cmdline, CmdlineError};

@@ -33,6 +33,8 @@ use crate::kernel::{KernelError, KernelOptions, place_initrd};
 use crate::plan::{PlaceError, Plan};
 pub use header::BzImageError;
 use header::{BzImage, SetupHeader};
+#[cfg(all(test, feature = "unpack"))]
+pub(crate) use unpack::packed_kernels;
 #[cfg(feature = "unpack")]
 pub use unpack::{Compression, UnpackError, unpack};
 use zero_page::{MAX_E820, ZeroPage};

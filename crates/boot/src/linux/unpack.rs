@@ -212,5 +212,8 @@ fn copy(
 }
 
 #[cfg(test)]
+pub(crate) use tests::packed_kernels;
+
+#[cfg(test)]
 #[path = "unpack_test.rs"]
 mod tests;

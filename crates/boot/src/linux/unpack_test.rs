@@ -116,6 +116,12 @@ fn kernel(compression: Compression, packed: &[u8], size: u32) -> Vec<u8> {
 
 const SIZE: u32 = 484;
 
+/// A kernel for each way to compress it, and the way's name.
+pub(crate) fn packed_kernels() -> Vec<(&'static str, Vec<u8>)> {
+    let names = ["gzip", "bzip2", "lzma", "xz", "lz4", "zstd"];
+    names.into_iter().zip(PACKED).map(|(name, (it, packed))| (name, kernel(it, packed, SIZE))).collect()
+}
+
 fn refusal(image: &[u8], limit: u64) -> UnpackError {
     let mut into = Vec::new();
     let error = unpack(image, limit, &mut into).unwrap_err();
