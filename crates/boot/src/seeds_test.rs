@@ -21,7 +21,11 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let by_header = [multiboot_header(0x1_0003, Some(addresses)), b"code".to_vec()].concat();
     let flat =
         |mode: u8, at: u64| [vec![mode], at.to_le_bytes().to_vec(), vec![0], b"code".to_vec()].concat();
-    let mut seeds = vec![
+    #[cfg(feature = "unpack")]
+    let packed = linux::packed_kernels();
+    #[cfg(not(feature = "unpack"))]
+    let packed = Vec::<(&str, Vec<u8>)>::new();
+    let seeds = [
         ("flat", "real16", flat(0, 0)),
         ("flat", "protected32", flat(1, AT)),
         ("flat", "long64", flat(2, 0x1_0000)),
@@ -34,9 +38,7 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("multiboot", "by-header", by_header),
         ("bzimage", "bare", bzimage(&[7; 0x300], (0, 0))),
     ];
-    #[cfg(feature = "unpack")]
-    seeds.extend(linux::packed_kernels().into_iter().map(|(name, image)| ("bzimage", name, image)));
-    seeds
+    seeds.into_iter().chain(packed.into_iter().map(|(name, image)| ("bzimage", name, image))).collect()
 }
 
 #[test]
