@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => HELLO.to_vec(),
     };
     let ram = RamSpec::new(64 << 20).build()?;
-    let entry = match detect(&image) {
+    let entry = match detect(&image)? {
         Format::Elf64 => elf::load(ram.memory(), &image, &elf::ElfOptions::default())?,
         _ => flat::load(ram.memory(), &image, &FlatOptions::new(Mode::Long64))?,
     };

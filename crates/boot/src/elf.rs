@@ -15,20 +15,20 @@
 //!
 //! Position-independent files (`ET_DYN`) are refused: nothing here relocates.
 
-mod header;
+pub(crate) mod header;
 mod map;
 
-use object::LittleEndian;
-use object::elf::FileHeader64;
-use object::read::elf::FileHeader;
+use std::io;
+
 use strata_memory::layout::BOOT_PML4;
 use thiserror::Error;
 use vm_memory::GuestMemory;
 
 use crate::enter::{self, EnterError, Paging};
 use crate::entry::{Entry, Loaded, What};
-use crate::plan::{PlaceError, Plan};
-use header::Segment;
+use crate::image::Image;
+use crate::plan::{PlaceError, Plan, Source};
+use header::{Accept, File, Segment};
 
 /// Where to put what an ELF image needs besides itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,20 +55,26 @@ impl Default for ElfOptions {
 /// may cost three pages of page tables.
 pub const MAX_SEGMENTS: usize = 512;
 
-/// Why an ELF image was not loaded. But for [`PlaceError::Write`], memory is as it was.
+/// Why an ELF image was not loaded. But for [`PlaceError::Write`] and [`PlaceError::Read`], memory is as it
+/// was.
 ///
 /// Segments are named by their place among all program headers, counted from 0, as `readelf -l` lists them.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ElfError {
+    /// The file cannot be read.
+    #[error("the image cannot be read")]
+    Read(#[from] io::Error),
     /// The first four bytes are not ELF's.
     #[error("the image is no ELF file: load it as a flat image")]
     NotElf,
     /// The file ends inside the ELF header.
-    #[error("the ELF file ends inside its header, after {len} of 64 bytes: was it copied completely?")]
+    #[error("the ELF file ends inside its header, after {len} of {size} bytes: was it copied completely?")]
     TruncatedHeader {
         /// The file's size in bytes.
-        len: usize,
+        len: u64,
+        /// The header's: 64, in a 32-bit file 52.
+        size: usize,
     },
     /// It is not a 64-bit file.
     #[error("the ELF file is not 64-bit (class {class}): build it for x86-64")]
@@ -89,7 +95,9 @@ pub enum ElfError {
         version: u8,
     },
     /// It is for another processor.
-    #[error("the ELF file is for machine {machine}, not for x86-64 (62): build it for x86-64")]
+    #[error(
+        "the ELF file is for machine {machine}, not for x86-64 (62, or 3 if it is 32-bit): build it for x86-64"
+    )]
     WrongMachine {
         /// `e_machine`.
         machine: u16,
@@ -103,10 +111,12 @@ pub enum ElfError {
         file_type: u16,
     },
     /// Its program headers are not of the size the format says.
-    #[error("the ELF file has program headers of {size} bytes instead of 56: is it damaged?")]
+    #[error("the ELF file has program headers of {size} bytes instead of {expected}: is it damaged?")]
     ProgramHeaderSize {
         /// `e_phentsize`.
         size: u16,
+        /// The class': 56, in a 32-bit file 32.
+        expected: usize,
     },
     /// The file ends inside its program headers.
     #[error("the ELF file ends inside its program headers: was it copied completely?")]
@@ -179,22 +189,19 @@ pub enum ElfError {
 ///
 /// # Errors
 /// Each case of [`ElfError`].
-pub fn load<M: GuestMemory + ?Sized>(
+pub fn load<M: GuestMemory + ?Sized, I: Image + ?Sized>(
     memory: &M,
-    image: &[u8],
+    image: &I,
     options: &ElfOptions,
 ) -> Result<Entry, ElfError> {
-    let header = header::parse(image)?;
-    let segments = header::segments(header, image)?;
+    let image: &dyn Image = &image;
+    let file = File::read(image, Accept::Only64)?;
+    let segments = file.segments(image)?;
 
     let mut plan = Plan::new(memory);
-    for segment in &segments {
-        let range =
-            Loaded { start: segment.phys, len: segment.memory_size, what: What::Segment(segment.index) };
-        plan.add_zero_padded(range, segment.bytes)?;
-    }
+    place(&mut plan, &segments)?;
     let paging = Paging { tables_at: options.tables_at, map: map::of(&segments)? };
-    let rip = header.e_entry(LittleEndian);
+    let rip = file.entry;
     if !is_entry(rip, &segments, &paging) {
         return Err(ElfError::EntryOutsideSegments { entry: rip });
     }
@@ -202,18 +209,31 @@ pub fn load<M: GuestMemory + ?Sized>(
     Ok(Entry { state, loaded: plan.commit()? })
 }
 
-/// Whether `rip` leads, through the page tables, to a byte of a segment.
-fn is_entry(rip: u64, segments: &[Segment<'_>], paging: &Paging) -> bool {
-    let physical = enter::physical(&paging.map, rip, 1);
-    let holds = |at: u64| {
-        segments
-            .iter()
-            .any(|segment| at.checked_sub(segment.phys).is_some_and(|offset| offset < segment.memory_size))
-    };
-    physical.is_some_and(holds)
+/// Plans every segment at its physical address.
+pub(crate) fn place<'a, M: GuestMemory + ?Sized>(
+    plan: &mut Plan<'a, M>,
+    segments: &[Segment<'a>],
+) -> Result<(), PlaceError> {
+    for Segment { index, phys, part, memory_size, .. } in segments {
+        let range = Loaded { start: *phys, len: *memory_size, what: What::Segment(*index) };
+        let source = part.map_or(Source::Bytes([].as_slice().into()), Source::Part);
+        plan.add_zero_padded(range, source)?;
+    }
+    Ok(())
 }
 
-type Header = FileHeader64<LittleEndian>;
+/// Whether `rip` leads, through the page tables, to a byte of a segment.
+fn is_entry(rip: u64, segments: &[Segment<'_>], paging: &Paging) -> bool {
+    enter::physical(&paging.map, rip, 1).is_some_and(|at| hold(segments, at))
+}
+
+/// Whether the physical address `at` is one of the segments'.
+pub(crate) fn hold(segments: &[Segment<'_>], at: u64) -> bool {
+    let holds = |segment: &Segment<'_>| {
+        at.checked_sub(segment.phys).is_some_and(|offset| offset < segment.memory_size)
+    };
+    segments.iter().any(holds)
+}
 
 #[cfg(test)]
 #[path = "elf_test.rs"]

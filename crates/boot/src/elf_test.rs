@@ -115,7 +115,7 @@ fn a_header_that_is_not_ours_is_refused_by_name() {
     assert_refused!(spoilt(E_MACHINE, 183), ElfError::WrongMachine { machine: 183 });
     assert_refused!(spoilt(E_TYPE, 3), ElfError::WrongType { file_type: 3 });
     assert_refused!(spoilt(E_TYPE, 1), ElfError::WrongType { file_type: 1 });
-    assert_refused!(spoilt(E_PHENTSIZE, 32), ElfError::ProgramHeaderSize { size: 32 });
+    assert_refused!(spoilt(E_PHENTSIZE, 32), ElfError::ProgramHeaderSize { size: 32, expected: 56 });
     assert_refused!(spoilt(E_PHNUM, 0), ElfError::NoSegments);
     assert_refused!(spoilt(E_PHNUM, 200), ElfError::TruncatedProgramHeaders);
     assert_refused!(spoilt(E_PHOFF + 7, 0x80), ElfError::TruncatedProgramHeaders);
@@ -128,7 +128,7 @@ fn a_file_cut_off_anywhere_is_refused_by_name() {
         let error = refusal(&file[..len]);
         let named = match len {
             0..4 => matches!(error, ElfError::NotElf),
-            4..64 => matches!(error, ElfError::TruncatedHeader { len: told } if told == len),
+            4..64 => matches!(error, ElfError::TruncatedHeader { len: told, size: 64 } if told == len as u64),
             64..176 => matches!(error, ElfError::TruncatedProgramHeaders),
             176..180 => matches!(error, ElfError::TruncatedSegment { index: 0 }),
             _ => matches!(error, ElfError::TruncatedSegment { index: 1 }),

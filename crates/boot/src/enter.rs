@@ -1,6 +1,6 @@
 //! What protected and long mode need besides the image: page tables, a GDT and a stack.
 
-use strata_cpu::{Access, Gdt, MapError, Mapping, PageSize, PageTables, TableRegister, X86State};
+use strata_cpu::{Access, Gdt, MapError, Mapping, PageSize, PageTables, Segment, TableRegister, X86State};
 use strata_memory::layout::{BOOT_GDT, BOOT_PML4, BOOT_STACK, BOOT_STACK_TOP};
 use thiserror::Error;
 use vm_memory::GuestMemory;
@@ -70,6 +70,36 @@ pub(crate) fn long<M: GuestMemory + ?Sized>(
     paging: &Paging,
     gdt_at: Option<u64>,
 ) -> Result<X86State, EnterError> {
+    long_with(plan, rip, paging, (&Gdt::long64(), gdt_at))
+}
+
+/// Selectors the 64-bit boot protocol demands (Linux, Documentation/arch/x86/boot.rst).
+const BOOT_CS: u16 = 0x10;
+const BOOT_DS: u16 = 0x18;
+
+/// Plans what Linux' 64-bit boot protocol asks for but the zero page: long mode at `rip`, the first 4 GiB
+/// mapped, `__BOOT_CS` and `__BOOT_DS` in the GDT and loaded, interrupts off (Linux,
+/// Documentation/arch/x86/boot.rst, "64-bit Boot Protocol").
+pub(crate) fn linux64<M: GuestMemory + ?Sized>(
+    plan: &mut Plan<'_, M>,
+    rip: u64,
+) -> Result<X86State, EnterError> {
+    let (code, data) = (Segment::code64(BOOT_CS), Segment::data(BOOT_DS));
+    let mut gdt = Gdt::new();
+    // The entry between is not used; flat segments always have an encoding.
+    for segment in [&code, &code, &data] {
+        let _ = gdt.push(segment);
+    }
+    let state = long_with(plan, rip, &Paging::default(), (&gdt, Some(BOOT_GDT)))?;
+    Ok(X86State { cs: code, ds: data, es: data, fs: data, gs: data, ss: data, ..state })
+}
+
+fn long_with<M: GuestMemory + ?Sized>(
+    plan: &mut Plan<'_, M>,
+    rip: u64,
+    paging: &Paging,
+    (gdt, gdt_at): (&Gdt, Option<u64>),
+) -> Result<X86State, EnterError> {
     let mut builder = PageTables::new(paging.tables_at);
     for mapping in &paging.map {
         builder.map(*mapping)?;
@@ -77,7 +107,7 @@ pub(crate) fn long<M: GuestMemory + ?Sized>(
     let tables = builder.build();
     plan.add(tables.cr3(), tables.bytes().to_vec(), What::PageTables)?;
 
-    let gdt = place_gdt(plan, &Gdt::long64(), &paging.map, gdt_at)?;
+    let gdt = place_gdt(plan, gdt, &paging.map, gdt_at)?;
     let mut state = X86State::long(rip, tables.cr3(), gdt.base);
     state.gdt = gdt;
     state.regs.rsp = stack(plan, &paging.map);

@@ -43,6 +43,16 @@ pub enum What {
     PageTables,
     /// The global descriptor table.
     Gdt,
+    /// A kernel that is no ELF file, and the room it asks for to unpack itself in.
+    Kernel,
+    /// The initial RAM disk.
+    Initrd,
+    /// The kernel command line.
+    Cmdline,
+    /// Linux' zero page: `boot_params`.
+    ZeroPage,
+    /// What a PVH or multiboot kernel is told.
+    BootInfo,
 }
 
 impl fmt::Display for What {
@@ -52,6 +62,11 @@ impl fmt::Display for What {
             Self::Segment(index) => write!(f, "segment {index} of the image"),
             Self::PageTables => f.write_str("the page tables"),
             Self::Gdt => f.write_str("the GDT"),
+            Self::Kernel => f.write_str("the kernel"),
+            Self::Initrd => f.write_str("the initrd"),
+            Self::Cmdline => f.write_str("the command line"),
+            Self::ZeroPage => f.write_str("the zero page"),
+            Self::BootInfo => f.write_str("the boot information"),
         }
     }
 }

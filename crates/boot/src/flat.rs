@@ -16,6 +16,7 @@ use vm_memory::GuestMemory;
 
 use crate::enter::{self, EnterError};
 use crate::entry::{Entry, What};
+use crate::image::{Image, Part};
 use crate::plan::{PlaceError, Plan};
 
 pub use crate::enter::Paging;
@@ -49,7 +50,8 @@ impl FlatOptions {
     }
 }
 
-/// Why a flat image was not loaded. But for [`PlaceError::Write`], memory is as it was.
+/// Why a flat image was not loaded. But for [`PlaceError::Write`] and [`PlaceError::Read`], memory is as it
+/// was.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FlatError {
@@ -98,9 +100,9 @@ pub enum FlatError {
 ///
 /// # Errors
 /// Each case of [`FlatError`].
-pub fn load<M: GuestMemory + ?Sized>(
+pub fn load<M: GuestMemory + ?Sized, I: Image + ?Sized>(
     memory: &M,
-    image: &[u8],
+    image: &I,
     options: &FlatOptions,
 ) -> Result<Entry, FlatError> {
     let FlatOptions { mode, load_at, entry, paging, gdt_at } = options;
@@ -112,9 +114,10 @@ pub fn load<M: GuestMemory + ?Sized>(
         return Err(FlatError::PagingNotUsed { mode });
     }
     let start = load_at.unwrap_or(if mode == Mode::Real16 { REAL_MODE_ENTRY } else { HIGH_MEMORY });
-    let len = image.len() as u64;
+    let image: &dyn Image = &image;
+    let len = image.len();
     let mut plan = Plan::new(memory);
-    plan.add(start, image, What::Image)?;
+    plan.add(start, Part::whole(image), What::Image)?;
 
     let in_image = |entry: u64, physical: u64| match physical.checked_sub(start) {
         Some(offset) if offset < len => Ok(entry),

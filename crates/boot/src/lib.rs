@@ -2,7 +2,14 @@
 //!
 //! * [`flat`]: bytes as they are, in real, protected or long mode.
 //! * [`elf`]: an ELF64 x86-64 executable, by its program headers, in long mode.
+//! * [`linux`]: Linux, as an ELF file or a bzImage, by its 64-bit boot protocol.
+//! * [`pvh`]: kernels with an entry for Xen's direct boot.
+//! * [`multiboot`]: kernels with a multiboot header.
 //! * [`detect`]: which of them a file is.
+//!
+//! What the kernels among them are handed (command line, initrd, memory map) is [`KernelOptions`]. An image
+//! is anything that implements [`Image`]: bytes in memory, or a [`FileImage`], of which only the headers are
+//! read before its bytes go to guest memory.
 //!
 //! A loader works on any [`vm_memory::GuestMemory`] and knows no hypervisor. It first plans everything it
 //! will put into memory (image, page tables, GDT), checks that each lies in RAM and none on another, and only
@@ -25,17 +32,28 @@
 
 pub mod elf;
 pub mod flat;
+pub mod linux;
+pub mod multiboot;
+pub mod pvh;
 
+mod cmdline;
 mod enter;
 mod entry;
 mod format;
+mod image;
+mod kernel;
 mod plan;
+#[cfg(test)]
+mod seeds_test;
 #[cfg(test)]
 mod testing;
 
+pub use cmdline::{Cmdline, CmdlineError};
 pub use enter::{EnterError, Paging};
 pub use entry::{Entry, Loaded, What};
-pub use format::{Format, detect};
+pub use format::{Format, ParseFormatError, detect};
+pub use image::{FileImage, FileImageError, Image};
+pub use kernel::{KernelError, KernelOptions};
 pub use plan::PlaceError;
 pub use strata_cpu;
 pub use strata_memory::vm_memory;

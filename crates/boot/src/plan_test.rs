@@ -1,4 +1,5 @@
 use super::*;
+use crate::image::Image;
 use crate::testing::{FILL, bytes, ram, small_ram, written_outside};
 
 fn range(start: u64, len: u64) -> Loaded {
@@ -79,6 +80,80 @@ fn overlaps_name_both() {
     }
     plan.add(0x1010, &[1][..], What::Image).unwrap();
     plan.add(0xfff, &[1][..], What::Image).unwrap();
+}
+
+/// 0x3000 bytes, of which the second page is mapped rather than copied, as far as this process can see.
+struct Mapped {
+    claims: std::ops::Range<u64>,
+    calls: std::cell::RefCell<Vec<(u64, u64, u64)>>,
+}
+
+impl Image for Mapped {
+    fn len(&self) -> u64 {
+        0x4000
+    }
+
+    fn read_at(&self, _: u64, into: &mut [u8]) -> io::Result<()> {
+        into.fill(7);
+        Ok(())
+    }
+
+    fn map(&self, offset: u64, len: u64, at: u64) -> io::Result<std::ops::Range<u64>> {
+        self.calls.borrow_mut().push((offset, len, at));
+        Ok(self.claims.clone())
+    }
+}
+
+#[test]
+fn what_an_image_maps_is_not_copied() {
+    for (claims, copied) in [
+        (0..0, vec![0..0x3000]),
+        (0x1000..0x2000, vec![0..0x1000, 0x2000..0x3000]),
+        (0..0x3000, vec![]),
+        (0x2fff..0x9000, vec![0..0x2fff]),
+        (0x9000..0xa000, vec![0..0x3000]),
+    ] {
+        let memory = small_ram();
+        let image = Mapped { claims: claims.clone(), calls: Vec::new().into() };
+        let mut plan = Plan::new(&memory);
+        let part = Part::new(&image, 0x1000, 0x3000).unwrap();
+        plan.add_zero_padded(range(0x8000, 0x3001), part).unwrap();
+        plan.commit().unwrap();
+        let mut expected = vec![FILL; 0x3002];
+        copied.into_iter().for_each(|range| expected[range].fill(7));
+        expected[0x3000] = 0;
+        assert_eq!(bytes(&memory, 0x8000, 0x3002), expected, "{claims:x?}");
+        assert_eq!(*image.calls.borrow(), [(0x1000, 0x3000, 0x8000)]);
+    }
+}
+
+#[test]
+fn an_image_that_shrinks_is_an_error_that_says_where() {
+    let path = std::env::temp_dir().join(format!("strata-boot-plan-{}", std::process::id()));
+    std::fs::write(&path, [7; 0x2000]).unwrap();
+    let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let image = crate::FileImage::new(file).unwrap();
+    let memory = small_ram();
+    let mut plan = Plan::new(&memory);
+    plan.add(0x1000, Part::whole(&image), What::Image).unwrap();
+    image.file().set_len(0x1fff).unwrap();
+    let error = plan.commit().unwrap_err();
+    assert!(
+        matches!(error, PlaceError::Read { range: named, .. } if named == range(0x1000, 0x2000)),
+        "{error}"
+    );
+}
+
+#[test]
+fn reserved_places_are_taken_but_not_written() {
+    let memory = small_ram();
+    let mut plan = Plan::new(&memory);
+    plan.reserve(range(0x1000, 0x1000)).unwrap();
+    assert!(plan.reserve(range(0x1_f000, 0x1001)).is_err());
+    assert!(plan.add(0x1fff, &[1][..], What::Gdt).is_err());
+    assert_eq!(plan.commit().unwrap(), []);
+    assert_eq!(written_outside(&memory, &[]), None);
 }
 
 #[test]

@@ -35,6 +35,9 @@ pub const BOOT_PDPT: u64 = 0xa000;
 pub const BOOT_PD: u64 = 0xb000;
 /// The kernel command line, at most one page (x86 Linux takes 2048 bytes: `COMMAND_LINE_SIZE`).
 pub const CMDLINE: u64 = 0x2_0000;
+/// What a PVH or multiboot kernel is told, one page: start info or multiboot information, and the lists it
+/// leads to (Xen, docs/misc/pvh.pandoc; Multiboot Specification 0.6.96, 3.3).
+pub const BOOT_INFO: u64 = 0x2_1000;
 /// The extended BIOS data area, the last KiB below 640 KiB: where RSDP searches begin (ACPI 6.5, 5.2.5.1).
 pub const EBDA: u64 = 0x9_fc00;
 /// The VGA frame buffer and option ROMs of a PC: neither RAM to a guest's eyes nor anything else here.
@@ -104,6 +107,7 @@ pub const MAP: &[Region] = &[
     Region::new("BOOT_PDPT", BOOT_PDPT, PAGE_SIZE, "page tables at entry: page-directory pointers"),
     Region::new("BOOT_PD", BOOT_PD, 4 * PAGE_SIZE, "page tables at entry: page directories for 4 GiB"),
     Region::new("CMDLINE", CMDLINE, PAGE_SIZE, "kernel command line"),
+    Region::new("BOOT_INFO", BOOT_INFO, PAGE_SIZE, "PVH start info, multiboot information"),
     Region::new("EBDA", EBDA, 0x400, "extended BIOS data area"),
     Region::new("VGA_HOLE", VGA_HOLE, 0x4_0000, "VGA frame buffer and option ROMs on a PC; nothing here"),
     Region::new("RSDP", RSDP, 0x2_0000, "ACPI: RSDP and tables"),

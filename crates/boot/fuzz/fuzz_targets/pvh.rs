@@ -1,0 +1,10 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use strata_boot::{detect, pvh};
+use strata_boot_fuzz::{INITRD, check, options};
+
+fuzz_target!(|image: &[u8]| {
+    detect(image).expect("bytes in memory can be read");
+    check(|memory| pvh::load(memory, image, &options(Some(&INITRD))));
+});
