@@ -43,6 +43,8 @@ pub enum What {
     PageTables,
     /// The global descriptor table.
     Gdt,
+    /// The ACPI tables, the RSDP first.
+    AcpiTables,
 }
 
 impl fmt::Display for What {
@@ -52,6 +54,7 @@ impl fmt::Display for What {
             Self::Segment(index) => write!(f, "segment {index} of the image"),
             Self::PageTables => f.write_str("the page tables"),
             Self::Gdt => f.write_str("the GDT"),
+            Self::AcpiTables => f.write_str("the ACPI tables"),
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! * [`flat`]: bytes as they are, in real, protected or long mode.
 //! * [`elf`]: an ELF64 x86-64 executable, by its program headers, in long mode.
-//! * [`detect`]: which of them a file is.
+//! * [`acpi`]: the tables that tell a guest which devices and processors there are.
+//! * [`detect`]: which image format a file is in.
 //!
 //! A loader works on any [`vm_memory::GuestMemory`] and knows no hypervisor. It first plans everything it
 //! will put into memory (image, page tables, GDT), checks that each lies in RAM and none on another, and only
@@ -23,6 +24,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+pub mod acpi;
 pub mod elf;
 pub mod flat;
 
