@@ -368,7 +368,6 @@ proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
         rng_seed: RngSeed::Fixed(0x5354_5241_5441),
-        cases: 200,
         ..ProptestConfig::default()
     })]
 

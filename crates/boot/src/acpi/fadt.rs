@@ -17,7 +17,7 @@
 //! | `LEGACY_DEVICES` | never: all devices are in the DSDT | does not look for a plug-and-play BIOS |
 //! | `8042` | if [`AcpiDevice::I8042`] is listed | without it, and without a node, does not probe for one |
 //! | VGA not present | always | does not touch VGA's registers and memory |
-//! | PCIe ASPM controls | always: there is no PCI | leaves link power management alone |
+//! | `PCIe` ASPM controls | always: there is no PCI | leaves link power management alone |
 //! | CMOS RTC not present | if no [`AcpiDevice::Rtc`] is listed | does not make up a clock at port 0x70 |
 //!
 //! "MSI not supported" stays 0: there is nothing against MSI, only nothing to send any.

@@ -48,14 +48,11 @@ pub(super) fn table(acpi: &Acpi) -> Vec<u8> {
     for (uid, &id) in (0..).zip(&acpi.apic_ids) {
         // From 255 on, which an 8-bit APIC takes as "all", an ID needs the larger entry; below, the smaller one
         // is required (ACPI 6.5, 5.2.12.12). IDs ascend, so the UID of the smaller one is less than 255, too.
-        match (u8::try_from(id), u8::try_from(uid)) {
-            (Ok(id @ ..=0xfe), Ok(uid)) => {
-                ProcessorLocalApic::new(uid, id, EnabledStatus::Enabled).to_aml_bytes(&mut entries);
-            }
-            _ => {
-                x2apic = true;
-                local_x2apic(&mut entries, id, uid);
-            }
+        if let (Ok(id @ ..=0xfe), Ok(uid)) = (u8::try_from(id), u8::try_from(uid)) {
+            ProcessorLocalApic::new(uid, id, EnabledStatus::Enabled).to_aml_bytes(&mut entries);
+        } else {
+            x2apic = true;
+            local_x2apic(&mut entries, id, uid);
         }
     }
     // The ID is what the register of KVM's reads after a reset.
