@@ -74,7 +74,7 @@ pub use check::AcpiError;
 use crate::entry::{Loaded, What};
 use crate::plan::{PlaceError, Plan};
 
-/// Who made the tables, in the header of each (ACPI 6.5, table 5.4).
+/// Who made the tables, in the header of each (ACPI 6.5, 5.2.6).
 const OEM_ID: [u8; 6] = *b"STRATA";
 const OEM_TABLE_ID: [u8; 8] = *b"STRATAVM";
 const OEM_REVISION: u32 = 1;
@@ -108,9 +108,9 @@ pub struct Acpi {
 /// Ports and values of the registers that hardware-reduced ACPI has. Each is a byte wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PowerRegisters {
-    /// The port of the sleep control register (ACPI 6.5, 4.8.3.7.1).
+    /// The port of the sleep control register (ACPI 6.5, 4.8.3.7).
     pub sleep_control: u16,
-    /// The port of the sleep status register (ACPI 6.5, 4.8.3.7.2).
+    /// The port of the sleep status register (ACPI 6.5, 4.8.3.7).
     pub sleep_status: u16,
     /// What the sleep control register takes as the type of S5, soft off: 0 to 7.
     pub s5_type: u8,

@@ -1,8 +1,9 @@
-//! ACPI tables, read by ACPICA's own disassembler, and what it reads compiled again.
+//! ACPI tables in the hands of ACPICA, the implementation that Linux and others contain: disassembled, compiled
+//! again, and executed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use strata_boot::acpi::{Acpi, AcpiDevice, PowerRegisters};
 
@@ -32,18 +33,19 @@ fn machine(cpus: u32) -> Acpi {
     }
 }
 
-/// `iasl`, or `None` after saying that there is none.
-fn iasl(arguments: &[&str], in_folder: &Path) -> Option<String> {
-    let output = match Command::new("iasl").args(arguments).current_dir(in_folder).output() {
+/// What a program of ACPICA's says, or `None` after saying that there is none.
+fn acpica(program: &str, arguments: &[&str], in_folder: &Path) -> Option<String> {
+    let mut command = Command::new(program);
+    let output = match command.args(arguments).current_dir(in_folder).stdin(Stdio::null()).output() {
         Ok(output) => output,
         Err(error) => {
-            eprintln!("not run: reading the tables with ACPICA: iasl: {error} (package acpica-tools)");
+            eprintln!("not run: what ACPICA makes of the tables: {program}: {error} (package acpica-tools)");
             return None;
         }
     };
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(output.status.success(), "iasl {arguments:?} in {}: {said}", in_folder.display());
+    assert!(output.status.success(), "{program} {arguments:?} in {}: {said}", in_folder.display());
     Some(said)
 }
 
@@ -74,7 +76,7 @@ fn disassembled(test: &str, cpus: u32) -> Option<(PathBuf, String)> {
     assert_eq!(names, ["DSDT.dat", "APIC.dat", "FACP.dat", "XSDT.dat"]);
     let mut text = String::new();
     for name in names {
-        let said = iasl(&["-d", &name], &folder)?;
+        let said = acpica("iasl", &["-d", &name], &folder)?;
         for bad in ["Error", "rror:", "Warning", "nvalid", "ncorrect", "nknown", "orrupt"] {
             assert!(!said.contains(bad), "{name}: {said}");
         }
@@ -123,9 +125,35 @@ fn acpica_compiles_what_it_read_to_the_same_bytes() {
         assert_eq!(text.matches("[Processor Local x2APIC]").count(), x2apics);
         assert_eq!(text.matches("[Local x2APIC NMI]").count(), x2apics.min(1));
 
-        let Some(said) = iasl(&["-oa", "DSDT.dsl"], &folder) else { return };
+        let Some(said) = acpica("iasl", &["-oa", "DSDT.dsl"], &folder) else { return };
         assert!(said.contains("0 Errors, 0 Warnings, 0 Remarks"), "{said}");
         let [made, compiled] = ["DSDT.dat", "DSDT.aml"].map(|name| fs::read(folder.join(name)).unwrap());
         assert!(made[36..] == compiled[36..], "{cpus} vCPUs: see {}", folder.display());
     }
+}
+
+/// The event method runs with all registers that it reads filled with one value.
+#[test]
+fn acpica_notifies_the_button_when_its_bit_is_set() {
+    let (folder, _) = files(&machine(1), "acpi-event");
+    for events in 0..4_u8 {
+        let arguments = ["-fv", &events.to_string(), "-b", "evaluate \\_SB.G006._EVT 9; quit", "DSDT.dat"];
+        let Some(said) = acpica("acpiexec", &arguments, &folder) else { return };
+        assert!(said.contains("Evaluating \\_SB.G006._EVT") && !said.contains("AE_"), "{said}");
+        let notified = said
+            .lines()
+            .any(|line| line.contains("Received a Device Notify on [B006]") && line.contains("Value 0x80"));
+        assert_eq!(notified, events & 1 != 0, "{events}: {said}");
+    }
+}
+
+#[test]
+fn acpica_switches_off_by_the_sleep_control_register() {
+    let (folder, _) = files(&machine(1), "acpi-sleep");
+    let arguments = ["-b", "sleep 5; quit", "DSDT.dat", "FACP.dat"];
+    let Some(said) = acpica("acpiexec", &arguments, &folder) else { return };
+    assert!(said.contains("Sleep-A: 05"), "{said}");
+    // The function for hardware-reduced machines, not the one for PM1 blocks.
+    assert!(said.lines().any(|line| line.contains("HwExtendedSleep") && line.contains("[S5]")), "{said}");
+    assert!(!said.contains("AE_"), "{said}");
 }

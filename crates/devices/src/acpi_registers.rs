@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use crate::{DeviceMut, Effect, IrqLine, RestoreError, Saveable, bytewise};
 
-/// Bits of the sleep control register (ACPI 6.5, 4.8.3.7.1). `SLP_EN` reads as 0.
+/// Bits of the sleep control register (ACPI 6.5, 4.8.3.7). `SLP_EN` reads as 0.
 mod control {
     pub(super) const SLP_TYP: u8 = 0b111 << SLP_TYP_SHIFT;
     pub(super) const SLP_TYP_SHIFT: u8 = 2;
     pub(super) const SLP_EN: u8 = 1 << 5;
 }
 
-/// The one bit of the sleep status register (ACPI 6.5, 4.8.3.7.2): the machine has woken from a sleep.
+/// The one bit of the sleep status register (ACPI 6.5, 4.8.3.7): the machine has woken from a sleep.
 /// Writing a 1 clears it.
 const WAK_STS: u8 = 1 << 7;
 
@@ -21,8 +21,8 @@ const WAK_STS: u8 = 1 << 7;
 ///
 /// | offset | register | source |
 /// | --- | --- | --- |
-/// | [`SLEEP_CONTROL`](Self::SLEEP_CONTROL) | sleep control | ACPI 6.5, 4.8.3.7.1 |
-/// | [`SLEEP_STATUS`](Self::SLEEP_STATUS) | sleep status | ACPI 6.5, 4.8.3.7.2 |
+/// | [`SLEEP_CONTROL`](Self::SLEEP_CONTROL) | sleep control | ACPI 6.5, 4.8.3.7 |
+/// | [`SLEEP_STATUS`](Self::SLEEP_STATUS) | sleep status | ACPI 6.5, 4.8.3.7 |
 /// | [`RESET`](Self::RESET) | reset | ACPI 6.5, 4.8.3.6 |
 /// | [`EVENTS`](Self::EVENTS) | events that have happened since it was last read | of this device |
 ///

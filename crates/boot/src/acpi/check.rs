@@ -8,7 +8,7 @@ use super::{Acpi, AcpiDevice};
 const IOAPIC_LINES: u32 = 24;
 /// A node's name is a letter and three hexadecimal digits.
 const NAMES: usize = 0x1000;
-/// The highest value of the three bits `SLP_TYP` (ACPI 6.5, 4.8.3.7.1).
+/// The highest value of the three bits `SLP_TYP` (ACPI 6.5, 4.8.3.7).
 const SLP_TYP_MAX: u8 = 7;
 
 /// Why there are no ACPI tables of a machine.

@@ -17,7 +17,7 @@ const HEADER: u32 = 36;
 /// From this version on, AML's integers have 64 bits (ACPI 6.5, 5.2.11.1).
 const REVISION: u8 = 2;
 
-/// A button's notification that it was pressed (ACPI 6.5, table 5.157).
+/// A button's notification that it was pressed (ACPI 6.5, 4.8.2.2.1.2).
 const PRESSED: u8 = 0x80;
 /// The ports of a keyboard controller, on every PC.
 const I8042_PORTS: [u16; 2] = [0x60, 0x64];

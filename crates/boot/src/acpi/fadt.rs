@@ -1,6 +1,6 @@
 //! The fixed ACPI description table: what the machine has of ACPI's own hardware, and of a PC's legacy.
 //!
-//! Flags (ACPI 6.5, table 5.10), and why they are set:
+//! Flags (ACPI 6.5, 5.2.9), and why they are set:
 //!
 //! | flag | because |
 //! | --- | --- |
@@ -10,7 +10,7 @@
 //! | `PWR_BUTTON`, `SLP_BUTTON` | 0 would mean a button in the PM1 block; a button is a node, or absent |
 //! | `FIX_RTC` | 0 would mean that a bit in the PM1 block tells of the clock's alarm |
 //!
-//! Boot architecture flags (ACPI 6.5, table 5.11), and what Linux makes of them:
+//! Boot architecture flags (ACPI 6.5, 5.2.9.3), and what Linux makes of them:
 //!
 //! | flag | set | Linux |
 //! | --- | --- | --- |
@@ -39,7 +39,7 @@ mod boot {
 /// a hardware-reduced machine.
 const RTC_CENTURY: u8 = 0x32;
 
-/// For those who look for the name of the hypervisor here (ACPI 6.5, table 5.9).
+/// For those who look for the name of the hypervisor here (ACPI 6.5, 5.2.9).
 const HYPERVISOR: [u8; 8] = *b"STRATA\0\0";
 
 pub(super) fn table(acpi: &Acpi, dsdt: u64) -> Vec<u8> {

@@ -7,14 +7,14 @@ use strata_memory::layout;
 
 use super::{Acpi, OEM_ID, OEM_REVISION, OEM_TABLE_ID};
 
-/// The version of ACPI 6.5, table 5.19.
+/// The version of ACPI 6.5 (5.2.12).
 const REVISION: u8 = 6;
 /// The length of a table's header.
 const HEADER: u32 = 36;
 /// The table's one flag: there are 8259s, too.
 const PCAT_COMPAT: u32 = 1 << 0;
 
-/// Types of entries that `acpi_tables` does not have (ACPI 6.5, table 5.21).
+/// Types of entries that `acpi_tables` does not have (ACPI 6.5, 5.2.12).
 mod kind {
     pub(super) const INTERRUPT_SOURCE_OVERRIDE: u8 = 2;
     pub(super) const LOCAL_APIC_NMI: u8 = 4;
