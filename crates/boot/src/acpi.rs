@@ -24,7 +24,11 @@
 //!   `PNP0501` is found. The console works before that.
 //! * The clock and the keyboard controller are looked for only where the tables say so; see
 //!   [`AcpiDevice::Rtc`] and [`AcpiDevice::I8042`].
-//! * `reboot` writes the reset register, and power-off the sleep register: neither needs a driver.
+//! * Power-off writes the sleep control register; it needs no driver.
+//! * Reboot, unless the command line says how (`reboot=a` is the reset register, `reboot=k` the keyboard
+//!   controller), is EFI's affair on such a machine (`reboot_init` in `arch/x86/kernel/reboot.c`), and where
+//!   there is no EFI, Linux goes back to real mode and jumps to the BIOS. That is why a few bytes of code lie
+//!   at [`layout::RESET_VECTOR`], which write the reset register.
 //!
 //! # Examples
 //!
@@ -57,11 +61,13 @@
 //! ```
 //!
 //! [`layout::RSDP`]: strata_memory::layout::RSDP
+//! [`layout::RESET_VECTOR`]: strata_memory::layout::RESET_VECTOR
 
 mod check;
 mod dsdt;
 mod fadt;
 mod madt;
+mod reset;
 
 use acpi_tables::Aml;
 use acpi_tables::rsdp::Rsdp;
@@ -79,8 +85,8 @@ const OEM_ID: [u8; 6] = *b"STRATA";
 const OEM_TABLE_ID: [u8; 8] = *b"STRATAVM";
 const OEM_REVISION: u32 = 1;
 
-/// How much room there is: the area that is searched for an RSDP (ACPI 6.5, 5.2.5.1).
-const ROOM: u64 = layout::HIGH_MEMORY - layout::RSDP;
+/// How much room there is: the area that is searched for an RSDP (ACPI 6.5, 5.2.5.1), less its end.
+const ROOM: u64 = layout::RESET_VECTOR - layout::RSDP;
 
 /// What is in a machine.
 ///
@@ -173,10 +179,12 @@ pub enum AcpiDevice {
     },
 }
 
-/// ACPI tables as bytes, which are right for one place only, [`rsdp`](Self::rsdp).
+/// What firmware leaves to a guest: ACPI tables, and the code at the reset vector. The bytes are right for
+/// one place only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tables {
     bytes: Vec<u8>,
+    reset: [u8; reset::LEN],
 }
 
 impl Acpi {
@@ -204,7 +212,11 @@ impl Acpi {
         bytes.splice(..Rsdp::len(), aml(&Rsdp::new(OEM_ID, xsdt)));
 
         let len = bytes.len() as u64;
-        if len > ROOM { Err(AcpiError::TooLarge { len, room: ROOM }) } else { Ok(Tables { bytes }) }
+        if len > ROOM {
+            Err(AcpiError::TooLarge { len, room: ROOM })
+        } else {
+            Ok(Tables { bytes, reset: reset::code(&self.power) })
+        }
     }
 }
 
@@ -216,24 +228,34 @@ impl Tables {
         layout::RSDP
     }
 
-    /// The bytes, RSDP first.
+    /// The bytes of the tables, RSDP first.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The range they take; to be kept out of the memory that a guest may use as it likes.
-    pub fn range(&self) -> Loaded {
-        Loaded { start: self.rsdp(), len: self.bytes.len() as u64, what: What::AcpiTables }
+    /// The code at the reset vector: real mode, [`layout::RESET_VECTOR`].
+    pub const fn reset_code(&self) -> &[u8] {
+        &self.reset
     }
 
-    /// Puts them into memory.
+    /// Puts all of it into memory. What was written where is returned, to be kept out of the memory that a
+    /// guest may use as it likes.
     ///
     /// # Errors
-    /// There is no RAM where they belong.
-    pub fn write_to<M: GuestMemory + ?Sized>(&self, memory: &M) -> Result<(), PlaceError> {
+    /// There is no RAM where it belongs.
+    pub fn write_to<M: GuestMemory + ?Sized>(&self, memory: &M) -> Result<Vec<Loaded>, PlaceError> {
         let mut plan = Plan::new(memory);
+        self.plan(&mut plan)?;
+        plan.commit()
+    }
+
+    /// Plans all of it, for a loader that has more to write.
+    pub(crate) fn plan<'a, M: GuestMemory + ?Sized>(
+        &'a self,
+        plan: &mut Plan<'a, M>,
+    ) -> Result<(), PlaceError> {
         plan.add(self.rsdp(), self.bytes(), What::AcpiTables)?;
-        plan.commit().map(drop)
+        plan.add(layout::RESET_VECTOR, self.reset_code(), What::ResetVector)
     }
 }
 

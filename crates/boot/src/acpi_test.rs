@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::*;
-use crate::testing::{Memory, bytes, ram, written_outside};
+use crate::testing::{bytes, ram, written_outside};
 
 /// A reader of tables that knows the specification and none of this module's code.
 mod parse {
@@ -324,28 +324,39 @@ fn tables_larger_than_their_place_are_refused() {
     let fits = counts.partition_point(|count| tables(*count).is_ok());
     assert!(fits > 512, "a device on each page of the virtio area, at least: {fits}");
     let len = tables(fits).unwrap().bytes().len();
-    assert!(len <= 0x2_0000 && len > 0x2_0000 - 0x80, "{len:#x}");
+    assert!(len <= 0x1_fff0 && len > 0x1_fff0 - 0x80, "{len:#x}");
     let error = tables(fits + 1).unwrap_err();
-    assert!(matches!(error, AcpiError::TooLarge { len: 0x2_0001.., room: 0x2_0000 }), "{error}");
+    assert!(matches!(error, AcpiError::TooLarge { len: 0x1_fff1.., room: 0x1_fff0 }), "{error}");
 }
 
 #[test]
 fn tables_are_written_to_their_place_and_nowhere_else() {
     let memory = ram(&[(0, 0x10_0000)]);
     let tables = with(vec![SERIAL, BUTTON]).tables().unwrap();
-    tables.write_to(&memory).unwrap();
+    let loaded = tables.write_to(&memory).unwrap();
     assert_eq!(tables.rsdp(), 0xe_0000);
     assert_eq!(bytes(&memory, 0xe_0000, tables.bytes().len()), tables.bytes());
-    assert_eq!(written_outside(&memory, &[tables.range()]), None);
+    assert_eq!(bytes(&memory, 0xf_fff0, 10), tables.reset_code());
+    assert_eq!(written_outside(&memory, &loaded), None);
+    let what: Vec<_> = loaded.iter().map(ToString::to_string).collect();
+    let last = 0xe_0000 + tables.bytes().len() - 1;
+    assert_eq!(
+        what,
+        [&format!("the ACPI tables at 0xe0000-{last:#x}"), "the reset vector at 0xffff0-0xffff9"]
+    );
 }
 
 #[test]
 fn where_there_is_no_ram_nothing_is_written() {
-    let memory: Memory = ram(&[(0, 0xe_0000), (0x10_0000, 0x1000)]);
-    let error = bare().tables().unwrap().write_to(&memory).unwrap_err();
-    let message = error.to_string();
-    assert!(message.starts_with("the ACPI tables at 0xe0000-0x"), "{message}");
-    assert_eq!(written_outside(&memory, &[]), None);
+    for (ram_end, message) in [
+        (0xe_0000, "the ACPI tables at 0xe0000-0x"),
+        (0xf_f000, "the reset vector at 0xffff0-0xffff9 does not lie in RAM"),
+    ] {
+        let memory = ram(&[(0, ram_end), (0x10_0000, 0x1000)]);
+        let error = bare().tables().unwrap().write_to(&memory).unwrap_err().to_string();
+        assert!(error.starts_with(message), "{error}");
+        assert_eq!(written_outside(&memory, &[]), None);
+    }
 }
 
 fn devices() -> impl Strategy<Value = AcpiDevice> {

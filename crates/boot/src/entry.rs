@@ -45,6 +45,8 @@ pub enum What {
     Gdt,
     /// The ACPI tables, the RSDP first.
     AcpiTables,
+    /// The code that resets the machine, at the BIOS's old entry.
+    ResetVector,
 }
 
 impl fmt::Display for What {
@@ -55,6 +57,7 @@ impl fmt::Display for What {
             Self::PageTables => f.write_str("the page tables"),
             Self::Gdt => f.write_str("the GDT"),
             Self::AcpiTables => f.write_str("the ACPI tables"),
+            Self::ResetVector => f.write_str("the reset vector"),
         }
     }
 }
