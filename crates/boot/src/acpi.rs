@@ -18,6 +18,9 @@
 //!   leaves the local APICs' LINT0 open for them (virtual wire mode) must therefore mask all their lines
 //!   before it enters the guest, or an interrupt that a device raises arrives twice, once with a vector that
 //!   nobody chose.
+//! * Its only timers are the TSC and the local APIC's. It has to be able to learn the TSC's frequency, from
+//!   KVM's clock or from CPUID: where it cannot, and measuring against the PIT's second channel fails, the
+//!   boot ends there.
 //! * Interrupt lines are those of the I/O APIC, and each device's is the one that its node names; drivers
 //!   that assume one (IRQ 4 of COM1, IRQ 8 of the clock) get none. Linux numbers them as it likes.
 //! * COM1, found first at its old address and used without interrupts, gets its line when the node
@@ -215,7 +218,7 @@ impl Acpi {
         if len > ROOM {
             Err(AcpiError::TooLarge { len, room: ROOM })
         } else {
-            Ok(Tables { bytes, reset: reset::code(&self.power) })
+            Ok(Tables { bytes, reset: reset::code(self.power) })
         }
     }
 }

@@ -5,7 +5,7 @@
 //! | flag | because |
 //! | --- | --- |
 //! | `HW_REDUCED_ACPI` | there is no PM1, GPE or timer block; their fields stay 0 |
-//! | `RESET_REG_SUP` | there is a reset register; Linux reboots by it unless it is told otherwise |
+//! | `RESET_REG_SUP` | there is a reset register; Linux writes it if told `reboot=a` |
 //! | `WBINVD` | the instruction works, which a 64-bit processor must say |
 //! | `PWR_BUTTON`, `SLP_BUTTON` | 0 would mean a button in the PM1 block; a button is a node, or absent |
 //! | `FIX_RTC` | 0 would mean that a bit in the PM1 block tells of the clock's alarm |

@@ -15,7 +15,7 @@ pub(super) const LEN: usize = 10;
 /// wait:   hlt
 ///         jmp     wait
 /// ```
-pub(super) const fn code(power: &PowerRegisters) -> [u8; LEN] {
+pub(super) const fn code(power: PowerRegisters) -> [u8; LEN] {
     let [low, high] = power.reset.to_le_bytes();
     [0xfa, 0xba, low, high, 0xb0, power.reset_value, 0xee, 0xf4, 0xeb, 0xfd]
 }
