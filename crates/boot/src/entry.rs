@@ -53,6 +53,10 @@ pub enum What {
     ZeroPage,
     /// What a PVH or multiboot kernel is told.
     BootInfo,
+    /// The ACPI tables, the RSDP first.
+    AcpiTables,
+    /// The code that resets the machine, at the BIOS's old entry.
+    ResetVector,
 }
 
 impl fmt::Display for What {
@@ -67,6 +71,8 @@ impl fmt::Display for What {
             Self::Cmdline => f.write_str("the command line"),
             Self::ZeroPage => f.write_str("the zero page"),
             Self::BootInfo => f.write_str("the boot information"),
+            Self::AcpiTables => f.write_str("the ACPI tables"),
+            Self::ResetVector => f.write_str("the reset vector"),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! * [`pvh`]: kernels with an entry for Xen's direct boot.
 //! * [`multiboot`]: kernels with a multiboot header.
 //! * [`detect`]: which of them a file is.
+//! * [`acpi`]: the tables that tell a guest which devices and processors there are.
 //!
 //! What the kernels among them are handed (command line, initrd, memory map) is [`KernelOptions`]. An image
 //! is anything that implements [`Image`]: bytes in memory, or a [`FileImage`], of which only the headers are
@@ -30,6 +31,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+pub mod acpi;
 pub mod elf;
 pub mod flat;
 pub mod linux;

@@ -7,10 +7,11 @@
 
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, Kvm, VcpuExit};
+use strata_boot::acpi::{Acpi, PowerRegisters};
 use strata_boot::elf::{self, ElfOptions};
 use strata_boot::flat::{self, FlatOptions};
 use strata_boot::{Entry, Paging};
-use strata_cpu::{Access, ApplyTo, Mapping, Mode, PageSize};
+use strata_cpu::{Access, ApplyTo, Mapping, Mode, PageSize, X86State};
 use strata_memory::{Ram, RamSpec};
 
 /// mov al, 'k'; out 0x10, al; push ax; pop ax; hlt. The same bytes in 16, 32 and 64-bit code but for the size
@@ -123,5 +124,24 @@ fn elf_images_run_low_and_high() {
         if let Some(output) = run(&ram, &entry) {
             assert_eq!(output, b"k", "{virt:#x}");
         }
+    }
+}
+
+/// The code at the reset vector is entered as Linux does, and as a processor is after a reset: `f000:fff0`.
+#[test]
+fn the_reset_vector_writes_the_reset_register() {
+    let power = PowerRegisters {
+        sleep_control: 0x600,
+        sleep_status: 0x601,
+        s5_type: 5,
+        reset: 0x10,
+        reset_value: b'k',
+    };
+    let acpi = Acpi { apic_ids: vec![0], power, pic: false, pit_gsi: None, devices: Vec::new() };
+    let ram = ram();
+    acpi.tables().unwrap().write_to(ram.memory()).unwrap();
+    let entry = Entry { state: X86State::real_at(0xf000, 0xfff0), loaded: Vec::new() };
+    if let Some(output) = run(&ram, &entry) {
+        assert_eq!(output, b"k");
     }
 }

@@ -87,4 +87,9 @@ pub enum Effect {
     ///
     /// [`DebugExit::exit_status`]: crate::DebugExit::exit_status
     DebugExit(u32),
+    /// The guest's kernel has panicked and will do nothing more: a stop, with its memory as the panic left it.
+    Panicked,
+    /// The guest's kernel has panicked and its crash kernel takes over, to save a dump for instance: not a
+    /// stop. It is for the VMM to tell its user; the guest ends the run in its own way.
+    CrashLoaded,
 }

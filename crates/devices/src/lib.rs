@@ -11,6 +11,8 @@
 //! | [`I8042`] | keyboard controller without a keyboard, resets the machine | ports 0x60 to 0x64 |
 //! | [`Cmos`] | MC146818 clock with its memory | ports 0x70, 0x71 |
 //! | [`DebugExit`] | ends the guest with a code, as QEMU's isa-debug-exit | port 0xf4 |
+//! | [`AcpiRegisters`] | switches off, resets, tells of the power button: ACPI hardware-reduced | ports 0x600 to 0x603, IRQ 9 |
+//! | [`Pvpanic`] | tells of a kernel's panic, as QEMU's pvpanic | port 0x505 |
 //! | [`PowerOff`] | switches off, as the PM1 control register of QEMU's PIIX4 | port 0x604 |
 //! | [`Stub`] | answers from a list: for tests | anywhere |
 //!
@@ -20,6 +22,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod acpi_registers;
 #[cfg(feature = "vm-device")]
 pub mod adapter;
 mod bus;
@@ -31,6 +34,7 @@ mod i8042;
 mod irq;
 mod ports;
 mod power_off;
+mod pvpanic;
 mod rtc;
 mod saved;
 mod serial;
@@ -38,12 +42,14 @@ mod stub;
 #[cfg(test)]
 mod testing;
 
+pub use acpi_registers::{AcpiRegisters, AcpiRegistersV1};
 pub use bus::{AddressSpace, Bus, BusError};
 pub use debug_exit::DebugExit;
 pub use device::{Device, DeviceMut, Effect};
 pub use i8042::{I8042, I8042V1};
 pub use irq::{IrqLine, NoIrq};
 pub use power_off::PowerOff;
+pub use pvpanic::Pvpanic;
 pub use rtc::{Clock, Cmos, CmosV1, SystemClock};
 pub use saved::{RestoreError, Saveable};
 pub use serial::{InputEnd, Serial, SerialInput, SerialV1};

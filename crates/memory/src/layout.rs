@@ -42,8 +42,11 @@ pub const BOOT_INFO: u64 = 0x2_1000;
 pub const EBDA: u64 = 0x9_fc00;
 /// The VGA frame buffer and option ROMs of a PC: neither RAM to a guest's eyes nor anything else here.
 pub const VGA_HOLE: u64 = 0xa_0000;
-/// The ACPI RSDP and the tables it leads to: the BIOS area searched for it, 128 KiB (ACPI 6.5, 5.2.5.1).
+/// The ACPI RSDP and the tables it leads to: the BIOS area searched for it, nearly 128 KiB (ACPI 6.5, 5.2.5.1).
 pub const RSDP: u64 = 0xe_0000;
+/// Where a guest jumps to in real mode to start the machine again, as `f000:fff0`: the 16 bytes that a PC's
+/// BIOS is entered at, also by the processor after a reset (SDM vol. 3A 11.1.4, below 1 MiB).
+pub const RESET_VECTOR: u64 = 0xf_fff0;
 /// The first byte above the first MiB: where protected-mode and long-mode images are loaded by default.
 pub const HIGH_MEMORY: u64 = 0x10_0000;
 /// The first virtio-mmio register block; each takes one page, and 512 fit (Virtio 1.2, 4.2.2).
@@ -110,7 +113,8 @@ pub const MAP: &[Region] = &[
     Region::new("BOOT_INFO", BOOT_INFO, PAGE_SIZE, "PVH start info, multiboot information"),
     Region::new("EBDA", EBDA, 0x400, "extended BIOS data area"),
     Region::new("VGA_HOLE", VGA_HOLE, 0x4_0000, "VGA frame buffer and option ROMs on a PC; nothing here"),
-    Region::new("RSDP", RSDP, 0x2_0000, "ACPI: RSDP and tables"),
+    Region::new("RSDP", RSDP, RESET_VECTOR - RSDP, "ACPI: RSDP and tables"),
+    Region::new("RESET_VECTOR", RESET_VECTOR, 0x10, "code that resets the machine"),
     Region::new("VIRTIO_MMIO", VIRTIO_MMIO, 512 * PAGE_SIZE, "virtio-mmio devices, one page each"),
     Region::new("IOAPIC", IOAPIC, PAGE_SIZE, "I/O APIC"),
     Region::new("LAPIC", LAPIC, PAGE_SIZE, "local APIC"),
