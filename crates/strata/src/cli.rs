@@ -95,6 +95,10 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "N", help_heading = "Machine")]
     cpus: Option<String>,
 
+    /// What they can do: host, x86-64-v2 or x86-64-v3; see `strata doctor --cpuid` [cpu]
+    #[arg(long, value_name = "BASELINE", help_heading = "Machine")]
+    cpu: Option<String>,
+
     /// Interrupt controllers: none or kernel [irqchip]
     #[arg(long, value_name = "WHO", help_heading = "Machine")]
     irqchip: Option<String>,
@@ -164,6 +168,7 @@ impl RunOptions {
             ("entry", &self.entry),
             ("memory.size", &self.memory),
             ("cpus", &self.cpus),
+            ("cpu", &self.cpu),
             ("irqchip", &self.irqchip),
             ("devices.serial", &self.serial),
             ("devices.debug_exit", &self.debug_exit),

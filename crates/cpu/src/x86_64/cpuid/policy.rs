@@ -2,7 +2,9 @@
 
 use thiserror::Error;
 
-use super::{Baseline, Cpuid, Feature, Leaf, Topology, WORDS, feature::Class, is_indexed, topology};
+use super::{
+    Baseline, Cpuid, Feature, Leaf, Register, Topology, WORDS, feature::Class, is_indexed, topology,
+};
 
 /// What else the machine can back. `Options::default()` has a local APIC in the kernel with all it can do, and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,12 +33,14 @@ impl Default for Options {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CpuidError {
     /// The host lacks features of the baseline.
-    #[error("this host's KVM has not all that {baseline} asks for, it lacks {}: use {}", names.join(", "), advice(*baseline))]
+    #[error("this host's KVM lacks part of {baseline}: {}; use {instead} here", names.join(", "))]
     Missing {
         /// What was asked for.
         baseline: Baseline,
         /// What is missing, by leaf and bit.
         names: Vec<&'static str>,
+        /// The highest baseline that the host has all of.
+        instead: Baseline,
     },
     /// No such number of processors.
     #[error("{cpus} vCPUs: a topology has 1 to 255")]
@@ -54,13 +58,6 @@ pub enum CpuidError {
         /// The same.
         threads_per_core: u32,
     },
-}
-
-const fn advice(baseline: Baseline) -> &'static str {
-    match baseline {
-        Baseline::X86_64V3 => "x86-64-v2, or host for what there is",
-        _ => "host for what there is",
-    }
 }
 
 /// Leaves that describe what is not virtualised; the bits that would announce them are [`Class::Unbacked`]. 5: MONITOR,
@@ -126,12 +123,11 @@ pub fn guest(
     options: Options,
 ) -> Result<Cpuid, CpuidError> {
     topology.check()?;
-    let missing = missing(supported, baseline);
-    if !missing.is_empty() {
-        return Err(CpuidError::Missing {
-            baseline,
-            names: missing.iter().map(|feature| feature.name).collect(),
-        });
+    let names: Vec<_> = missing(supported, baseline).iter().map(|feature| feature.name).collect();
+    if !names.is_empty() {
+        let v2_is_there = missing(supported, Baseline::X86_64V2).is_empty();
+        let instead = if v2_is_there { Baseline::X86_64V2 } else { Baseline::Host };
+        return Err(CpuidError::Missing { baseline, names, instead });
     }
     let mut cpuid = supported.clone();
     cpuid.retain(|leaf| {
@@ -147,7 +143,8 @@ pub fn guest(
     topology::set(&mut cpuid, "x2apic", options.local_apic && options.x2apic);
     topology::set(&mut cpuid, "tsc_deadline", options.local_apic && options.tsc_deadline);
     topology.apply_to(&mut cpuid);
-    cpuid.retain(|leaf| !leaf.is_zero());
+    // 0x8000_001e is zeros until the APIC id is in it.
+    cpuid.retain(|leaf| !leaf.is_zero() || leaf.function == 0x8000_001e);
     Ok(cpuid)
 }
 
@@ -170,17 +167,19 @@ fn clear_bits(cpuid: &mut Cpuid, baseline: Baseline, options: Options) {
             _ => sum(&|class| class.survives(baseline, options)),
         };
         if let Some(leaf) = find(cpuid, word.function, word.index) {
-            let repeated = if (word.function, word.register) == (0x8000_0001, super::Register::Edx) {
-                REPEATED
-            } else {
-                0
-            };
+            let repeated =
+                if word.function == 0x8000_0001 && word.register == Register::Edx { REPEATED } else { 0 };
             *leaf.register_mut(word.register) &= mask | repeated;
         }
     }
-    let standard = cpuid.get(1, 0).edx;
+    let (standard, amd) = (cpuid.get(1, 0).edx & REPEATED, cpuid.is_amd());
     if let Some(leaf) = find(cpuid, 0x8000_0001, None) {
-        leaf.edx &= !REPEATED | standard;
+        let repeated = match baseline {
+            Baseline::Host => leaf.edx & standard,
+            _ if amd => standard,
+            _ => 0,
+        };
+        leaf.edx = leaf.edx & !REPEATED | repeated;
     }
 }
 
@@ -246,7 +245,7 @@ fn brand(cpuid: &mut Cpuid, baseline: Baseline) {
         text.chunks_exact(4).map(|word| word.iter().rev().fold(0, |sum, &byte| sum << 8 | u32::from(byte)));
     for function in 0x8000_0002..=0x8000_0004 {
         let leaf = cpuid.get_mut(function, None);
-        for register in super::Register::ALL {
+        for register in Register::ALL {
             *leaf.register_mut(register) = words.next().unwrap_or(0);
         }
     }

@@ -66,8 +66,12 @@ impl Topology {
             self.levels(cpuid, 0x1f, [SMT, CORE]);
         }
         self.caches(cpuid);
-        if cpuid.is_amd() {
+        let amd = cpuid.is_amd();
+        set(cpuid, "cmp_legacy", amd && self.cpus > 1);
+        if amd {
             self.amd(cpuid);
+        } else {
+            cpuid.retain(|leaf| !matches!(leaf.function, 0x8000_001e | 0x8000_0026));
         }
     }
 
@@ -104,7 +108,6 @@ impl Topology {
     }
 
     fn amd(self, cpuid: &mut Cpuid) {
-        set(cpuid, "cmp_legacy", self.cpus > 1);
         if cpuid.highest(0x8000_0000) >= 0x8000_0008 {
             // [7:0] processors, less 1; [15:12] bits of the APIC id that number them. APM 3, E.4.7.
             let sizes = cpuid.get_mut(0x8000_0008, None);
