@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
+use strata_vmm::cpu::Baseline;
 
 /// Runs virtual machines on KVM.
 #[derive(Debug, Parser)]
@@ -31,6 +32,12 @@ pub(crate) struct DoctorOptions {
     /// Write everything as JSON, for programs to read
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Show what a guest of a baseline sees of the processor: host, x86-64-v2 or x86-64-v3
+    ///
+    /// The exit code is 1 where the host lacks part of the baseline.
+    #[arg(long, value_name = "BASELINE", num_args = 0..=1, default_missing_value = "host")]
+    pub(crate) cpuid: Option<Baseline>,
 
     /// Explain another host, from what `strata doctor --json` wrote there
     #[arg(long, value_name = "FILE")]

@@ -40,15 +40,26 @@ pub struct Difference {
     pub change: Change,
 }
 
+impl Difference {
+    /// The leaf and the register, and the bit where it is one: `0x7.0 ebx bit 5`.
+    pub fn place(&self) -> String {
+        let index = self.index.map_or(String::new(), |index| format!(".{index}"));
+        let register = format!("{:#x}{index} {}", self.function, self.register);
+        match self.change {
+            Change::Bit { bit, .. } => format!("{register} bit {bit}"),
+            Change::Value { .. } => register,
+        }
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let index = self.index.map_or(String::new(), |index| format!(".{index}"));
-        let place = format!("{:#x}{index} {}", self.function, self.register);
+        let place = self.place();
         match self.change {
-            Change::Bit { bit, feature, set } => {
+            Change::Bit { feature, set, .. } => {
                 let sign = if set { '+' } else { '-' };
                 let name = feature.map_or("unnamed", |feature| feature.name);
-                write!(f, "{sign} {name} ({place} bit {bit})")
+                write!(f, "{sign} {name} ({place})")
             }
             Change::Value { from, to } => write!(f, "~ {place}: {from:#010x} -> {to:#010x}"),
         }
