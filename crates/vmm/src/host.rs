@@ -27,7 +27,7 @@ mod features;
 mod gather;
 mod slow;
 
-pub use cpuid::{BitChange, CpuidReport, NumberChange, ProbeCpuidError, probe_cpuid};
+pub use cpuid::{BitChange, CpuidReport, NOT_IN_BASELINE, NumberChange, ProbeCpuidError, probe_cpuid};
 pub use diagnosis::{Check, CheckState, Diagnosis, FeatureState, Finding, Level, Limits, Virtualisation};
 pub use facts::{
     Access, Answers, Cpu, Facts, HugePages, Memory, Module, Modules, Node, TransparentHugePages, User,

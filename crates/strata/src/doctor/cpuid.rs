@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use strata_vmm::cpu::cpuid::{Baseline, Cpuid, Leaf};
-use strata_vmm::host::{BitChange, CpuidReport, probe_cpuid};
+use strata_vmm::host::{BitChange, CpuidReport, NOT_IN_BASELINE, probe_cpuid};
 
 use super::{CANNOT_RUN, DoctorError, GREEN, Paint, RED, Screen, YELLOW, print, read};
 use crate::cli::DoctorOptions;
@@ -50,10 +50,11 @@ fn screen(report: &CpuidReport, paint: Paint) -> String {
         }
         return out.text;
     }
-    out.line(&paint.with(GREEN, &format!("What a guest of {name} sees of this host, for one vCPU:")));
+    out.line(&paint.with(GREEN, &format!("What a guest of {name} sees of this host's processor:")));
     out.line("");
     let mut reasons: Vec<_> = report.removed.iter().map(|bit| bit.reason).collect();
-    reasons.sort_unstable();
+    // What the baseline decides comes first; the rest is so on every host.
+    reasons.sort_unstable_by_key(|&reason| (reason != NOT_IN_BASELINE, reason));
     reasons.dedup();
     for reason in reasons {
         let bits = report.removed.iter().filter(|bit| bit.reason == reason);
@@ -62,9 +63,11 @@ fn screen(report: &CpuidReport, paint: Paint) -> String {
     if !report.added.is_empty() {
         group(&mut out, ("+", GREEN), "every guest has them", &names(report.added.iter()));
     }
-    if !report.numbers.is_empty() {
-        let places: Vec<_> = report.numbers.iter().map(|number| number.place.replace(' ', "/")).collect();
-        group(&mut out, ("~", ""), "topology, sizes, names (`--json` has the values)", &places.join(" "));
+    let mut leaves: Vec<_> =
+        report.numbers.iter().filter_map(|number| number.place.split(['.', ' ']).next()).collect();
+    leaves.dedup();
+    if !leaves.is_empty() {
+        group(&mut out, ("~", ""), "other numbers in these leaves (`--json` lists them)", &leaves.join(" "));
     }
     if report.removed.is_empty() && report.added.is_empty() && report.numbers.is_empty() {
         out.line("  = all that KVM supports");
@@ -72,11 +75,14 @@ fn screen(report: &CpuidReport, paint: Paint) -> String {
     out.text
 }
 
-/// Features by name, and bits without one by their place.
+/// Features by name, and bits without one by their place: `0x7.0/ebx[22]`.
 fn names<'a>(bits: impl Iterator<Item = &'a BitChange>) -> String {
-    let names: Vec<_> =
-        bits.map(|bit| bit.name.map_or_else(|| bit.place.replace(' ', "/"), str::to_owned)).collect();
-    names.join(" ")
+    let name = |bit: &'a BitChange| match (bit.name, bit.place.split_once(" bit ")) {
+        (Some(name), _) => name.to_owned(),
+        (None, Some((register, number))) => format!("{}[{number}]", register.replace(' ', "/")),
+        (None, None) => bit.place.replace(' ', "/"),
+    };
+    bits.map(name).collect::<Vec<_>>().join(" ")
 }
 
 /// `  - why`, and the names below it.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use strata_cpu::cpuid::{
-    Baseline, Change, Cpuid, CpuidError, Difference, Feature, Options, Topology, diff, guest,
+    Baseline, Change, Class, Cpuid, CpuidError, Difference, Feature, Options, Topology, diff, guest,
 };
 
 use crate::kvm::{CallError, Calls, Kvm, OpenError};
@@ -124,6 +124,9 @@ impl CpuidReport {
     }
 }
 
+/// The reason of what only [`Baseline::Host`] passes on.
+pub const NOT_IN_BASELINE: &str = Class::Host.reason();
+
 fn reason(feature: Option<Feature>) -> &'static str {
-    feature.map_or("not part of the baseline", |feature| feature.class.reason())
+    feature.map_or(NOT_IN_BASELINE, |feature| feature.class.reason())
 }
