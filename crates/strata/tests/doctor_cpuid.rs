@@ -1,7 +1,8 @@
 //! `strata doctor --cpuid` on processors of every kind, from files that say what KVM supports there.
 //!
 //! `tests/doctor-cpuid/HOST.json` holds what it supports, `HOST.BASELINE.txt` the screen. `intel` and `amd` have more than any KVM
-//! passes on, so that there is something to remove. After a change that is meant, run the tests with `STRATA_BLESS=1` and read
+//! passes on, so that there is
+//! something to remove; `pvm` and `qemu` (an emulated AMD processor) are real. After a change that is meant, run the tests with `STRATA_BLESS=1` and read
 //! the difference.
 
 mod common;
@@ -18,6 +19,7 @@ const HOSTS: &[(&str, &[&str])] = &[
     ("intel", &["host", "x86-64-v2", "x86-64-v3"]),
     ("amd", &["host", "x86-64-v2", "x86-64-v3"]),
     ("pvm", &["host"]),
+    ("qemu", &["host", "x86-64-v2", "x86-64-v3"]),
 ];
 const BASELINES: [&str; 3] = ["host", "x86-64-v2", "x86-64-v3"];
 

@@ -1,4 +1,6 @@
-use strata_cpu::x86_64::cpuid::{Class, diff};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed};
+use strata_cpu::x86_64::cpuid::{Class, diff, is_indexed};
 
 use super::*;
 
@@ -327,6 +329,49 @@ fn what_is_kept_is_the_hosts() {
             let protections =
                 if host.is_amd() { ["smep", "smap", "ibpb"] } else { ["smep", "smap", "spec_ctrl"] };
             all(&cpuid, &protections, true);
+        }
+    }
+}
+
+fn any_leaf() -> impl Strategy<Value = Leaf> {
+    let function =
+        prop_oneof![0..0x30_u32, 0x4000_0000..0x4000_0003_u32, 0x8000_0000..0x8000_0030_u32, any::<u32>(),];
+    (function, 0..4_u32, any::<[u32; 4]>()).prop_map(|(function, index, [eax, ebx, ecx, edx])| {
+        let index = is_indexed(function).then_some(index);
+        Leaf { function, index, eax, ebx, ecx, edx }
+    })
+}
+
+proptest! {
+    #![proptest_config(Config {
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(0x4350_5549_44),
+        ..Config::default()
+    })]
+
+    #[test]
+    fn whatever_a_host_says_a_guest_comes_out_once_and_for_all(
+        leaves in prop::collection::vec(any_leaf(), 0..60),
+        vendor in prop::sample::select(vec![intel(), amd(), Cpuid::default()]),
+        cpus in 0..300_u32,
+        threads_per_core in 0..9_u32,
+    ) {
+        let host: Cpuid = vendor.leaves().iter().copied().chain(leaves).collect();
+        let topology = Topology { cpus, threads_per_core };
+        for baseline in Baseline::ALL {
+            match guest(&host, baseline, topology, Options::default()) {
+                Ok(once) => {
+                    let twice = guest(&once, baseline, topology, Options::default()).unwrap();
+                    prop_assert_eq!(&once, &twice, "{}", diff(&once, &twice).first().unwrap());
+                    prop_assert_eq!(&once, &once.for_vcpu(0));
+                    let again: Cpuid = once.leaves().iter().map(|leaf| leaf.to_string().parse::<Leaf>().unwrap()).collect();
+                    prop_assert_eq!(once, again);
+                }
+                Err(CpuidError::Missing { baseline: of, names, .. }) => {
+                    prop_assert!(of == baseline && baseline != Baseline::Host && !names.is_empty());
+                }
+                Err(CpuidError::Cpus { .. } | CpuidError::Threads { .. }) => prop_assert!(topology.check().is_err()),
+            }
         }
     }
 }

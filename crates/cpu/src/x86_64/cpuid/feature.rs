@@ -24,7 +24,7 @@ pub enum Class {
     Kept,
     /// Only under [`Baseline::Host`].
     Host,
-    /// Needs a local APIC in the kernel: see [`Options::local_apic`].
+    /// Needs a local APIC in the kernel: see [`Options::local_apic`]. Kept under every baseline, like [`Class::Kept`].
     Apic,
     /// Needs [`Options::nested`], under [`Baseline::Host`].
     Nested,

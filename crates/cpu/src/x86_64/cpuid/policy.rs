@@ -228,7 +228,7 @@ const XCR0: u32 = 0b111;
 fn narrow_xsave(cpuid: &mut Cpuid) {
     // EAX: its size; EBX: its offset.
     let avx = cpuid.get(0xd, 2);
-    let size = avx.eax + avx.ebx;
+    let size = avx.eax.saturating_add(avx.ebx);
     let main = cpuid.get_mut(0xd, Some(0));
     // EBX is the size of what the guest has enabled, which KVM keeps up to date.
     *main = Leaf { eax: main.eax & XCR0, ebx: size, ecx: size, ..Leaf::zero(0xd, Some(0)) };

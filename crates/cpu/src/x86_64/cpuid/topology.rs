@@ -55,9 +55,11 @@ impl Topology {
 
     /// Writes the topology wherever CPUID reports it; APIC ids are left to [`Cpuid::for_vcpu`].
     pub(super) fn apply_to(self, cpuid: &mut Cpuid) {
+        // The host's go, also where the guest gets none.
+        cpuid.retain(|leaf| !matches!(leaf.function, 0xb | 0x1f | 0x8000_001e | 0x8000_0026));
         let one = cpuid.get_mut(1, None);
-        // EBX[23:16]: how many APIC ids the package takes, valid with HTT.
-        one.ebx = one.ebx & !0x00ff_0000 | self.cpus << 16;
+        // EBX[23:16]: how many APIC ids the package takes, valid with HTT; [31:24]: the APIC id.
+        one.ebx = one.ebx & 0xffff | self.cpus << 16;
         set(cpuid, "htt", self.cpus > 1);
         self.levels(cpuid, 0xb, [SMT, CORE]);
         let zero = cpuid.get_mut(0, None);
@@ -70,15 +72,12 @@ impl Topology {
         set(cpuid, "cmp_legacy", amd && self.cpus > 1);
         if amd {
             self.amd(cpuid);
-        } else {
-            cpuid.retain(|leaf| !matches!(leaf.function, 0x8000_001e | 0x8000_0026));
         }
     }
 
     /// Subleaves from the thread up: how far to shift an APIC id to reach the next level, and how many processors this one
     /// has. SDM 2A, "CPUID", leaf 0BH; APM 3, E.4.24.
     fn levels(self, cpuid: &mut Cpuid, function: u32, kinds: [u32; 2]) {
-        cpuid.retain(|leaf| leaf.function != function);
         let rows = [(self.thread_bits(), self.threads_per_core), (self.package_bits(), self.cpus)];
         for ((index, kind), (shift, processors)) in (0..).zip(kinds).zip(rows) {
             *cpuid.get_mut(function, Some(index)) = Leaf {
