@@ -10,7 +10,7 @@
 //! | [`baseline`] | `host`, `x86-64-v2`, `x86-64-v3` |
 //! | [`topology`] | how many processors there are, and which caches they share |
 //! | [`policy`] | [`guest`]: from the host's set to the guest's |
-//! | [`diff`] | two sets compared bit by bit |
+//! | [`diff`](mod@diff) | two sets compared bit by bit |
 
 pub mod baseline;
 pub mod diff;
