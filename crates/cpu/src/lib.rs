@@ -12,6 +12,8 @@
 //! | a descriptor table in guest memory | [`Gdt`], [`Idt`], [`Tss64`], [`Tss32`] |
 //! | page tables in guest memory | [`PageTables`] |
 //! | to know why an address does (not) translate | [`walk`] |
+//! | what CPUID tells a guest | [`Cpuid`], [`cpuid::guest`], [`Baseline`] |
+//! | what else a boot needs, and what it does not | [`msr`], [`lapic`], [`fpu`] |
 //! | the state in KVM's structs | `ApplyTo` and `X86State::from_kvm` (feature `kvm`) |
 //!
 //! # Manuals
@@ -36,11 +38,15 @@ pub mod x86_64;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub use x86_64::kvm::ApplyTo;
 pub use x86_64::{
+    cpuid::{self, Baseline, Cpuid, ParseBaselineError, Topology},
     descriptor::{Descriptor, EncodeError, SystemDescriptor},
     flags::{Cr0, Cr4, Efer, PageEntry, PageFaultCode, RFlags},
+    fpu,
     gdt::{Gdt, GdtError},
     idt::{Gate, GateError, GateKind, Idt, IdtWidth},
+    lapic,
     mode::{Mode, ParseModeError},
+    msr,
     paging::{
         Access, AccessKind, FaultReason, Level, MapError, Mapping, PageSize, PageTables, PageTablesBuilder,
         ParseAccessError, ParsePageSizeError, Translation, WalkContext, WalkFault, WalkStep, walk,

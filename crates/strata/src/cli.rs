@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
+use strata_vmm::cpu::Baseline;
 
 /// Runs virtual machines on KVM.
 #[derive(Debug, Parser)]
@@ -31,6 +32,12 @@ pub(crate) struct DoctorOptions {
     /// Write everything as JSON, for programs to read
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Show what a guest of a baseline sees of the processor: host, x86-64-v2 or x86-64-v3
+    ///
+    /// The exit code is 1 where the host lacks part of the baseline.
+    #[arg(long, value_name = "BASELINE", num_args = 0..=1, default_missing_value = "host")]
+    pub(crate) cpuid: Option<Baseline>,
 
     /// Explain another host, from what `strata doctor --json` wrote there
     #[arg(long, value_name = "FILE")]
@@ -96,6 +103,10 @@ pub(crate) struct RunOptions {
     /// Virtual processors, 1 to 255 [cpus]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     cpus: Option<String>,
+
+    /// What they can do: host, x86-64-v2 or x86-64-v3; see `strata doctor --cpuid` [cpu]
+    #[arg(long, value_name = "BASELINE", help_heading = "Machine")]
+    cpu: Option<String>,
 
     /// Interrupt controllers: none or kernel [irqchip]
     #[arg(long, value_name = "WHO", help_heading = "Machine")]
@@ -166,6 +177,7 @@ impl RunOptions {
             ("entry", &self.entry),
             ("memory.size", &self.memory),
             ("cpus", &self.cpus),
+            ("cpu", &self.cpu),
             ("irqchip", &self.irqchip),
             ("devices.serial", &self.serial),
             ("devices.debug_exit", &self.debug_exit),

@@ -23,6 +23,7 @@ fn each_option_sets_its_key() {
         ("--memory 64K", "memory.size=64K"),
         ("-m 64K", "memory.size=64K"),
         ("--cpus 4", "cpus=4"),
+        ("--cpu x86-64-v2", "cpu=x86-64-v2"),
         ("--irqchip kernel", "irqchip=kernel"),
         ("--pit", "pit=true"),
         ("--serial none", "devices.serial=none"),

@@ -1,11 +1,15 @@
 //! `strata doctor`: what this host can do, on one screen.
 
+mod cpuid;
+
 use std::borrow::Cow;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use strata_vmm::cpu::cpuid::ParseLeafError;
 use strata_vmm::host::{CheckState, Diagnosis, Facts, FeatureState, Level, Limits, Memory, probe};
 
 use crate::cli::DoctorOptions;
@@ -22,8 +26,11 @@ pub(crate) enum DoctorError {
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     /// It is not what `--json` writes.
-    #[error("{} is not a report of `strata doctor --json`", path.display())]
-    Parse { path: PathBuf, source: serde_json::Error },
+    #[error("{} is not a report of `strata doctor {options}`", path.display())]
+    Parse { path: PathBuf, options: &'static str, source: serde_json::Error },
+    /// Its CPUID leaves are none.
+    #[error("{} is not a report of `strata doctor --cpuid --json`", path.display())]
+    Leaf { path: PathBuf, source: ParseLeafError },
 }
 
 /// What `--json` writes.
@@ -42,32 +49,43 @@ struct SavedReport {
 
 /// Looks at the host, prints what it is like, and returns the exit code.
 pub(crate) fn doctor(options: &DoctorOptions) -> Result<u8, DoctorError> {
+    if let Some(baseline) = options.cpuid {
+        return cpuid::doctor(options, baseline);
+    }
     let facts = match &options.facts {
-        Some(path) => load(path)?,
+        Some(path) => read::<SavedReport>(path, "--json")?.facts,
         None => Facts::gather(Path::new("/"), probe),
     };
     let diagnosis = Diagnosis::of(&facts);
-    let stdout = io::stdout();
-    let text = if options.json {
-        // Plain data with text keys: this cannot fail.
-        serde_json::to_string_pretty(&Report { diagnosis: &diagnosis, facts: &facts }).unwrap_or_default()
-            + "\n"
-    } else {
-        let colours =
-            stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        screen(&facts, &diagnosis, Paint { colours })
-    };
-    // A reader that has gone away still has the exit code.
-    let _ = stdout.lock().write_all(text.as_bytes());
+    let report = Report { diagnosis: &diagnosis, facts: &facts };
+    print(options, &report, |paint| screen(&facts, &diagnosis, paint));
     Ok(if diagnosis.can_run_guests { 0 } else { CANNOT_RUN })
 }
 
-fn load(path: &Path) -> Result<Facts, DoctorError> {
+/// Writes to standard output what was asked for: JSON, or text for people.
+fn print(options: &DoctorOptions, report: &impl Serialize, screen: impl FnOnce(Paint) -> String) {
+    let stdout = io::stdout();
+    let text = if options.json {
+        // Plain data with text keys: this cannot fail.
+        serde_json::to_string_pretty(report).unwrap_or_default() + "\n"
+    } else {
+        let colours =
+            stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        screen(Paint { colours })
+    };
+    // A reader that has gone away still has the exit code.
+    let _ = stdout.lock().write_all(text.as_bytes());
+}
+
+/// Reads back what `--json` wrote.
+fn read<T: DeserializeOwned>(path: &Path, options: &'static str) -> Result<T, DoctorError> {
     let text =
         fs::read_to_string(path).map_err(|source| DoctorError::Read { path: path.to_owned(), source })?;
-    let saved: SavedReport =
-        serde_json::from_str(&text).map_err(|source| DoctorError::Parse { path: path.to_owned(), source })?;
-    Ok(saved.facts)
+    serde_json::from_str(&text).map_err(|source| DoctorError::Parse {
+        path: path.to_owned(),
+        options,
+        source,
+    })
 }
 
 /// The whole text.

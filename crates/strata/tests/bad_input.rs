@@ -28,6 +28,7 @@ fn options_that_make_no_sense() {
     refused(&run(&["--cpus", "0"]), 2, &["0 vCPUs"]);
     refused(&run(&["--cpus", "2"]), 2, &["irqchip"]);
     refused(&run(&["--cpus", "two"]), 2, &["setting cpus"]);
+    refused(&run(&["--cpu", "i486"]), 2, &["setting cpu", "i486", "host, x86-64-v2 or x86-64-v3"]);
     refused(&run(&["--budget-wall", "soon"]), 2, &["5s"]);
     refused(&run(&["--break", "1,2,3,4,5"]), 2, &["5 breakpoints"]);
     refused(&run(&["--set", "colour"]), 2, &["KEY=VALUE"]);
@@ -68,6 +69,24 @@ fn configuration_files_that_are_wrong() {
     refused(&run("image = \"nowhere.bin\""), 2, &["nowhere.bin"]);
     refused(&finish(bare().args(["run", "--config", "/dev/zero"])), 2, &["/dev/zero", "1 MiB"]);
     refused(&finish(bare().args(["run", "--config", "/nonexistent.toml"])), 2, &["/nonexistent.toml"]);
+}
+
+#[test]
+fn baselines_that_the_host_lacks() {
+    if !common::kvm("guests of the named CPU baselines") {
+        return;
+    }
+    let scratch = Scratch::new("baselines");
+    let image = scratch.file("halt.bin", HALT);
+    for baseline in ["x86-64-v2", "x86-64-v3"] {
+        let output = finish(strata(&image).args(["--cpu", baseline]));
+        let can = finish(bare().args(["doctor", "--cpuid", baseline])).status.code();
+        if can == Some(0) {
+            assert_eq!(output.status.code(), Some(10), "{}", stderr(&output));
+        } else {
+            refused(&output, 4, &["the guest its CPU", "lacks part of", baseline, "use ", " here"]);
+        }
+    }
 }
 
 #[test]

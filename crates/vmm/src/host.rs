@@ -5,7 +5,7 @@
 //! ```
 //!
 //! [`Facts`] are plain data, so that a report from another machine can be read as well as this one;
-//! [`Diagnosis::of`] is a pure function of them.
+//! [`Diagnosis::of`] is a pure function of them. [`CpuidReport`] is another of what KVM says of its CPUID.
 //!
 //! # Examples
 //!
@@ -20,12 +20,14 @@
 //! ```
 
 mod blocked;
+mod cpuid;
 mod diagnosis;
 mod facts;
 mod features;
 mod gather;
 mod slow;
 
+pub use cpuid::{BitChange, CpuidReport, NOT_IN_BASELINE, NumberChange, ProbeCpuidError, probe_cpuid};
 pub use diagnosis::{Check, CheckState, Diagnosis, FeatureState, Finding, Level, Limits, Virtualisation};
 pub use facts::{
     Access, Answers, Cpu, Facts, HugePages, Memory, Module, Modules, Node, TransparentHugePages, User,

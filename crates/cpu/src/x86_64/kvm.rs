@@ -4,10 +4,17 @@
 
 /// The structs, from the exact version that this crate was built with.
 pub use kvm_bindings;
-use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_sregs};
+use kvm_bindings::{
+    KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2, kvm_dtable, kvm_fpu, kvm_lapic_state, kvm_msr_entry,
+    kvm_regs, kvm_segment, kvm_sregs,
+};
 
 use super::{
+    cpuid::Leaf,
     flags::{Cr0, Cr4, Efer, RFlags},
+    fpu::Fpu,
+    lapic::LapicPage,
+    msr::Msr,
     segment::{Segment, SegmentKind},
     state::{Registers, TableRegister, X86State},
 };
@@ -215,6 +222,62 @@ impl X86State {
             cr4: Cr4::from_bits_retain(sregs.cr4),
             efer: Efer::from_bits_retain(sregs.efer),
         }
+    }
+}
+
+/// Linux `Documentation/virt/kvm/api.rst`, 4.46, `KVM_GET_SUPPORTED_CPUID`. Flags of the stateful leaf 2 are no longer used by KVM.
+impl From<&kvm_cpuid_entry2> for Leaf {
+    fn from(entry: &kvm_cpuid_entry2) -> Self {
+        let &kvm_cpuid_entry2 { function, index, flags, eax, ebx, ecx, edx, padding: _ } = entry;
+        let index = (flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX != 0).then_some(index);
+        Self { function, index, eax, ebx, ecx, edx }
+    }
+}
+
+/// Linux `Documentation/virt/kvm/api.rst`, 4.47, `KVM_SET_CPUID2`.
+impl From<&Leaf> for kvm_cpuid_entry2 {
+    fn from(leaf: &Leaf) -> Self {
+        let &Leaf { function, index, eax, ebx, ecx, edx } = leaf;
+        let flags = if index.is_some() { KVM_CPUID_FLAG_SIGNIFCANT_INDEX } else { 0 };
+        Self { function, index: index.unwrap_or(0), flags, eax, ebx, ecx, edx, ..Default::default() }
+    }
+}
+
+/// Linux `Documentation/virt/kvm/api.rst`, 4.19, `KVM_SET_MSRS`.
+impl From<Msr> for kvm_msr_entry {
+    fn from(msr: Msr) -> Self {
+        Self { index: msr.index, data: msr.value, ..Default::default() }
+    }
+}
+
+/// Linux `Documentation/virt/kvm/api.rst`, 4.57, `KVM_GET_LAPIC`.
+impl From<&kvm_lapic_state> for LapicPage {
+    fn from(state: &kvm_lapic_state) -> Self {
+        Self(state.regs.map(i8::cast_unsigned))
+    }
+}
+
+/// Owns the whole page.
+impl ApplyTo<kvm_lapic_state> for LapicPage {
+    fn apply_to(&self, target: &mut kvm_lapic_state) {
+        target.regs = self.0.map(u8::cast_signed);
+    }
+}
+
+/// Owns the three control words of the x87 and MXCSR; registers, and where the last instruction was, stay as they are.
+impl ApplyTo<kvm_fpu> for Fpu {
+    fn apply_to(&self, target: &mut kvm_fpu) {
+        let &Self { fcw, fsw, ftw, mxcsr } = self;
+        target.fcw = fcw;
+        target.fsw = fsw;
+        target.ftwx = ftw;
+        target.mxcsr = mxcsr;
+    }
+}
+
+impl From<&kvm_fpu> for Fpu {
+    fn from(fpu: &kvm_fpu) -> Self {
+        Self { fcw: fpu.fcw, fsw: fpu.fsw, ftw: fpu.ftwx, mxcsr: fpu.mxcsr }
     }
 }
 

@@ -2,13 +2,17 @@
 //!
 //! Nothing here depends on the machine that runs it: the module compiles, and its tests pass, on any host.
 
+pub mod cpuid;
 pub mod descriptor;
 pub mod flags;
+pub mod fpu;
 pub mod gdt;
 pub mod idt;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub mod kvm;
+pub mod lapic;
 pub mod mode;
+pub mod msr;
 pub mod paging;
 pub mod segment;
 pub mod state;

@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_sregs, kvm_userspace_memory_region};
+use kvm_bindings::{
+    CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_msr_entry, kvm_regs, kvm_sregs, kvm_userspace_memory_region,
+};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use strata_cpu::{ApplyTo, X86State};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
@@ -18,18 +20,32 @@ pub(crate) fn not_run(what: &str, why: &str) {
 pub(crate) struct Machine {
     pub(crate) memory: GuestMemoryMmap,
     pub(crate) vcpu: VcpuFd,
+    /// What the host can give.
+    pub(crate) supported: CpuId,
     _vm: VmFd,
 }
 
 impl Machine {
     /// A machine with one vCPU; where there is no KVM, says that `what` was not run.
     pub(crate) fn new(what: &str) -> Option<Self> {
+        Self::make(what, false)
+    }
+
+    /// The same with interrupt controllers.
+    pub(crate) fn with_irqchip(what: &str) -> Option<Self> {
+        Self::make(what, true)
+    }
+
+    fn make(what: &str, irqchip: bool) -> Option<Self> {
         // 12 is the only version there has been since 2007.
         let Some(kvm) = Kvm::new().ok().filter(|kvm| kvm.get_api_version() == 12) else {
             not_run(what, "no usable /dev/kvm");
             return None;
         };
         let vm = kvm.create_vm().unwrap();
+        if irqchip {
+            vm.create_irq_chip().unwrap();
+        }
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM)]).unwrap();
         let region = kvm_userspace_memory_region {
             memory_size: RAM as u64,
@@ -41,7 +57,7 @@ impl Machine {
         let vcpu = vm.create_vcpu(0).unwrap();
         let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).unwrap();
         vcpu.set_cpuid2(&cpuid).unwrap();
-        Some(Self { vcpu, _vm: vm, memory })
+        Some(Self { vcpu, supported: cpuid, _vm: vm, memory })
     }
 
     pub(crate) fn write(&self, at: u64, bytes: &[u8]) {
@@ -60,6 +76,15 @@ impl Machine {
         state.apply_to(&mut regs);
         self.vcpu.set_sregs(&sregs).unwrap();
         self.vcpu.set_regs(&regs).unwrap();
+    }
+
+    /// The vCPU's registers that have numbers; KVM has to know all of them.
+    pub(crate) fn msrs(&self, indices: &[u32]) -> Vec<u64> {
+        let entries: Vec<_> =
+            indices.iter().map(|&index| kvm_msr_entry { index, ..Default::default() }).collect();
+        let mut msrs = Msrs::from_entries(&entries).unwrap();
+        assert_eq!(self.vcpu.get_msrs(&mut msrs).unwrap(), indices.len(), "{indices:x?}");
+        msrs.as_slice().iter().map(|entry| entry.data).collect()
     }
 
     pub(crate) fn sregs(&self) -> kvm_sregs {

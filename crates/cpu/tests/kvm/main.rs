@@ -6,7 +6,9 @@
 // The one place of this crate with ioctls: KVM_SET_USER_MEMORY_REGION takes a host address on trust.
 #![allow(unsafe_code, reason = "a memory region is handed to KVM by its host address")]
 
+mod cpuid;
 mod entry;
 mod machine;
+mod reset;
 mod translate;
 mod traps;

@@ -56,6 +56,17 @@ fn sizes_and_times_carry_units() {
 }
 
 #[test]
+fn a_cpu_is_a_baseline() {
+    assert_eq!(parse("").cpu, Baseline::Host);
+    for baseline in Baseline::ALL {
+        assert_eq!(parse(&format!("cpu = \"{baseline}\"")).cpu, baseline);
+    }
+    let said = refused("cpu = \"i486\"");
+    assert!(Baseline::ALL.iter().all(|baseline| said.contains(baseline.name())), "{said}");
+    assert!(refused("cpu = 2").contains("expected a string"));
+}
+
+#[test]
 fn page_tables_are_written_as_people_write_them() {
     let config = parse(
         "[paging]\ntables_at = 0\n[[paging.map]]\nvirt = 0\nphys = 0x4000\nsize = \"4K\"\naccess = \"rx\"\n\

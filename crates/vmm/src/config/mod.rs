@@ -9,7 +9,7 @@ mod units;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use strata_cpu::{Access, Mapping, Mode, PageSize};
+use strata_cpu::{Access, Baseline, Mapping, Mode, PageSize};
 use strata_memory::{Backing, HugePageSize, Piece, RamSpec};
 use vm_memory::GuestAddress;
 
@@ -31,7 +31,7 @@ pub use units::{ByteSize, Duration};
 ///     rax = 2
 /// "#).unwrap();
 /// assert_eq!(config.registers["rax"], 2);
-/// assert!(Config::from_toml("cpu = 2").unwrap_err().to_string().contains("unknown field"));
+/// assert!(Config::from_toml("cpuz = 2").unwrap_err().to_string().contains("unknown field"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -51,6 +51,9 @@ pub struct Config {
     pub registers: std::collections::BTreeMap<String, u64>,
     /// Virtual processors, 1 to 255. More than one needs `irqchip = "kernel"`.
     pub cpus: u32,
+    /// What the virtual processors can do: `host`, `x86-64-v2` or `x86-64-v3`.
+    #[serde(deserialize_with = "units::from_text")]
+    pub cpu: Baseline,
     /// Who emulates the interrupt controllers.
     pub irqchip: Irqchip,
     /// Whether there is an i8254 timer; needs `irqchip = "kernel"`.
@@ -81,6 +84,7 @@ impl Default for Config {
             entry: None,
             registers: std::collections::BTreeMap::new(),
             cpus: 1,
+            cpu: Baseline::Host,
             irqchip: Irqchip::None,
             pit: false,
             memory: Memory::default(),

@@ -19,6 +19,7 @@ mod vm;
 
 pub use calls::{CallError, CallRecord, Calls, Probe};
 pub use capabilities::Capability;
+pub use cpuid::GuestCpuidError;
 pub use irq::{IrqError, IrqFdLine, IrqIoctlLine};
 pub use kick::VcpuKicker;
 pub use open::{API_VERSION, Kvm, OpenError};

@@ -6,11 +6,12 @@ use std::os::fd::{AsRawFd, FromRawFd as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
+use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
+use strata_cpu::Cpuid;
 
 use super::calls::{CallError, Calls};
-use super::strace;
 use super::vm::Vm;
+use super::{cpuid, strace};
 
 /// The only version of the KVM API that was ever made stable (`KVM_GET_API_VERSION`, api.rst 4.1).
 pub const API_VERSION: i32 = 12;
@@ -156,12 +157,13 @@ impl Kvm {
     /// # Errors
     ///
     /// What the kernel answered.
-    pub fn supported_cpuid(&self) -> Result<CpuId, CallError> {
-        self.calls.make(
+    pub fn supported_cpuid(&self) -> Result<Cpuid, CallError> {
+        let supported = self.calls.make(
             "KVM_GET_SUPPORTED_CPUID",
             || self.fd.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES),
             |cpuid| (strace::ioctl(&self.fd, "KVM_GET_SUPPORTED_CPUID", &strace::cpuid(cpuid)), 0),
-        )
+        )?;
+        Ok(cpuid::from_kvm(&supported))
     }
 
     /// Linux lets a signal interrupt this call; a machine that is being built is no reason to fail.

@@ -5,11 +5,11 @@ use std::os::fd::AsRawFd as _;
 use std::ptr::NonNull;
 
 use kvm_bindings::{
-    CpuId, KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, kvm_guest_debug, kvm_regs,
+    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, kvm_guest_debug, kvm_regs,
     kvm_sregs,
 };
 use kvm_ioctls::VcpuFd;
-use strata_cpu::{ApplyTo as _, X86State};
+use strata_cpu::{ApplyTo as _, Cpuid, X86State};
 use strata_memory::Mapping;
 use vmm_sys_util::ioctl::ioctl;
 
@@ -90,14 +90,13 @@ impl KvmVcpu {
         )
     }
 
-    /// Gives the guest `supported` as its CPUID, with this vCPU's own APIC id in it (`KVM_SET_CPUID2`, 4.47).
+    /// Gives the guest `cpuid`, with this vCPU's own APIC id in it (`KVM_SET_CPUID2`, 4.47).
     ///
     /// # Errors
     ///
     /// What the kernel answered; `EINVAL` once the vCPU has run.
-    pub fn set_cpuid(&self, supported: &CpuId, id: u8) -> Result<(), CallError> {
-        let mut own = supported.clone();
-        cpuid::set_apic_id(&mut own, id);
+    pub fn set_cpuid(&self, cpuid: &Cpuid, apic_id: u32) -> Result<(), CallError> {
+        let own = cpuid::to_kvm(cpuid, apic_id)?;
         self.ioctl("KVM_SET_CPUID2", |_| strace::cpuid(Some(&own)), |fd| fd.set_cpuid2(&own))
     }
 

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use strata_boot::Entry;
 use strata_boot::elf::{self, ElfError, ElfOptions};
 use strata_boot::flat::{self, FlatError, FlatOptions};
-use strata_cpu::{Mapping, Mode, RFlags, X86State};
+use strata_cpu::{Mapping, Mode, RFlags, Topology, X86State};
 use strata_devices::{Bus, BusError};
 use strata_memory::{Ram, RamError, Slot, layout};
 
 use super::{Machine, MachineBuilder, Sources, devices};
 use crate::config::{Config, ConfigError, Format, Irqchip};
 use crate::kvm::{
-    CallError, Capability, GuestDebug, IrqError, IrqFdLine, Kvm, KvmVcpu, OpenError, SlotFlags, Vm,
+    CallError, Capability, GuestCpuidError, GuestDebug, IrqError, IrqFdLine, Kvm, KvmVcpu, OpenError,
+    SlotFlags, Vm,
 };
 use crate::vcpu::{ExitBudget, Limits, Vcpu as _};
 
@@ -100,6 +101,9 @@ pub enum BuildError {
     /// A call to KVM failed.
     #[error("cannot create the virtual machine")]
     Call(#[from] CallError),
+    /// The guest's processor cannot be had on this host.
+    #[error("cannot give the guest its CPU")]
+    Cpuid(#[from] GuestCpuidError),
     /// An interrupt cannot be connected.
     #[error(transparent)]
     Irq(#[from] IrqError),
@@ -119,7 +123,7 @@ impl BuildError {
                     | RamError::Memfd { .. }
                     | RamError::Map { .. }
             ),
-            Self::Open(_) | Self::Missing { .. } | Self::Call(_) | Self::Irq(_) => true,
+            Self::Open(_) | Self::Missing { .. } | Self::Call(_) | Self::Cpuid(_) | Self::Irq(_) => true,
             Self::Config(_)
             | Self::NoImage
             | Self::Image { .. }
@@ -332,12 +336,13 @@ fn check_devices_against_ram(mmio: &Bus, ram: &Ram) -> Result<(), BuildError> {
 
 /// vCPU 0 gets the entry state; the others wait for the INIT and SIPI that it sends them.
 fn create_vcpus(kvm: &Kvm, vm: &Vm, config: &Config, state: &X86State) -> Result<Vec<KvmVcpu>, BuildError> {
-    let cpuid = kvm.supported_cpuid()?;
+    let topology = Topology::new(config.cpus);
+    let cpuid = kvm.guest_cpuid(config.cpu, topology, config.irqchip == Irqchip::Kernel)?;
     let ids = 0..u8::try_from(config.cpus).map_err(|_| ConfigError::Cpus(config.cpus))?;
     let mut vcpus = Vec::with_capacity(ids.len());
     for id in ids {
         let mut vcpu = vm.create_vcpu(id)?;
-        vcpu.set_cpuid(&cpuid, id)?;
+        vcpu.set_cpuid(&cpuid, id.into())?;
         if id == 0 {
             vcpu.set_state(state)?;
             let debug = GuestDebug {
