@@ -96,7 +96,7 @@ pub enum ElfError {
     },
     /// It is for another processor.
     #[error(
-        "the ELF file is for machine {machine}, not for x86-64 (62, or 3 if it is 32-bit): build it for x86-64"
+        "the ELF file is for machine {machine}, not for x86-64 (62; 3 in a 32-bit file): build it for x86-64"
     )]
     WrongMachine {
         /// `e_machine`.

@@ -125,7 +125,9 @@ proptest! {
     }
 
     #[test]
-    fn any_addresses(addresses in prop::array::uniform5(prop_oneof![AT32..AT32 + 0x100, any::<u32>(), Just(0)])) {
+    fn any_addresses(
+        addresses in prop::array::uniform5(prop_oneof![AT32..AT32 + 0x100, any::<u32>(), Just(0)]),
+    ) {
         let image = flat_kernel(addresses);
         check_loaded(|memory| load(memory, &image, &kernel_options(Some(&[9; 100]))))?;
     }

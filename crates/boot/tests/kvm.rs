@@ -10,9 +10,9 @@ use kvm_ioctls::{Cap, Kvm, VcpuExit};
 use strata_boot::acpi::{Acpi, PowerRegisters};
 use strata_boot::elf::{self, ElfOptions};
 use strata_boot::flat::{self, FlatOptions};
-use strata_boot::{Entry, Paging};
+use strata_boot::{Cmdline, Entry, KernelOptions, Paging, linux, multiboot, pvh};
 use strata_cpu::{Access, ApplyTo, Mapping, Mode, PageSize, X86State};
-use strata_memory::{Ram, RamSpec};
+use strata_memory::{MemoryMap, Ram, RamSpec};
 
 /// mov al, 'k'; out 0x10, al; push ax; pop ax; hlt. The same bytes in 16, 32 and 64-bit code but for the size
 /// of what is pushed.
@@ -98,19 +98,23 @@ fn page_tables_of_ones_own_lead_to_the_image() {
     }
 }
 
-/// An executable of one segment: header, one program header, [`CODE`].
-fn elf_file(entry: u64, virt: u64, phys: u64) -> Vec<u8> {
+/// An executable of one segment and these notes: header, two program headers, notes, code.
+fn elf_file(entry: u64, virt: u64, phys: u64, (notes, code): (&[u8], &[u8])) -> Vec<u8> {
     let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
     // e_entry, e_phoff, e_shoff, then e_ehsize and e_phentsize, e_phnum
-    for word in [entry, 64, 0, 0x0038_0040_0000_0000, 0x0040_0001] {
+    for word in [entry, 64, 0, 0x0038_0040_0000_0000, 0x0040_0002] {
         file.extend(word.to_le_bytes());
     }
-    let len = CODE.len() as u64;
+    let (notes_len, code_len) = (notes.len() as u64, code.len() as u64);
     // p_type and p_flags, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align
-    for word in [0x7_0000_0001, 120, virt, phys, len, len, 0x1000] {
+    for word in [4, 176, 0, 0, notes_len, notes_len, 4] {
         file.extend(word.to_le_bytes());
     }
-    file.extend(CODE);
+    for word in [0x7_0000_0001, 176 + notes_len, virt, phys, code_len, code_len, 0x1000] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(notes);
+    file.extend(code);
     file
 }
 
@@ -119,7 +123,7 @@ fn elf_images_run_low_and_high() {
     let high = 0xffff_ffff_8020_0000;
     for (entry, virt) in [(0x20_0000, 0x20_0000), (high, high), (0x20_0000, high)] {
         let ram = ram();
-        let image = elf_file(entry, virt, 0x20_0000);
+        let image = elf_file(entry, virt, 0x20_0000, (&[], CODE));
         let entry = elf::load(ram.memory(), &image, &ElfOptions::default()).unwrap();
         if let Some(output) = run(&ram, &entry) {
             assert_eq!(output, b"k", "{virt:#x}");
@@ -143,5 +147,78 @@ fn the_reset_vector_writes_the_reset_register() {
     let entry = Entry { state: X86State::real_at(0xf000, 0xfff0), loaded: Vec::new() };
     if let Some(output) = run(&ram, &entry) {
         assert_eq!(output, b"k");
+    }
+}
+
+fn options() -> KernelOptions<'static> {
+    KernelOptions {
+        cmdline: Cmdline::new("console=ttyS0").unwrap(),
+        initrd: Some(&[7_u8; 0x1000]),
+        memory_map: MemoryMap::of(&RamSpec::new(4 << 20)),
+        ..KernelOptions::default()
+    }
+}
+
+/// mov eax, [rsi + 0x202]; out 0x10, eax; mov esi, [rsi + 0x228]; mov eax, [rsi]; out 0x10, eax; hlt: the
+/// header's magic number, and how the command line begins.
+const LINUX: &[u8] = b"\x8b\x86\x02\x02\0\0\xe7\x10\x8b\xb6\x28\x02\0\0\x8b\x06\xe7\x10\xf4";
+
+#[test]
+fn linux_finds_its_zero_page() {
+    let high = 0xffff_ffff_8020_0000;
+    let vmlinux = elf_file(0x20_0000, high, 0x20_0000, (&[], LINUX));
+    // A sector and another one of setup, then code that is entered behind its first 512 bytes.
+    let mut bzimage = vec![0; 0x600];
+    for (at, bytes) in [
+        (0x1f1, &[1][..]),
+        (0x1f4, &[0x30]),
+        (0x1fe, b"\x55\xaa\xeb\x66HdrS\x0f\x02"),
+        (0x211, &[1]),
+        (0x22c, &[0xff, 0xff, 0xff, 0x7f]),
+        (0x236, &[1]),
+        (0x238, &[0xff, 7]),
+        (0x258, &[0, 0, 0x20]),
+        (0x260, &[0, 0, 1]),
+    ] {
+        bzimage[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    bzimage.extend(LINUX);
+    bzimage.resize(0x700, 0);
+    for image in [vmlinux, bzimage] {
+        let ram = ram();
+        let entry = linux::load(ram.memory(), &image, &options()).unwrap();
+        if let Some(output) = run(&ram, &entry) {
+            assert_eq!(output, b"HdrScons");
+        }
+    }
+}
+
+#[test]
+fn a_pvh_kernel_finds_its_start_info() {
+    // mov eax, [ebx]; out 0x10, eax; mov eax, [ebx + 12]; out 0x10, eax; hlt
+    let code = b"\x8b\x03\xe7\x10\x8b\x43\x0c\xe7\x10\xf4";
+    let note = b"\x04\0\0\0\x04\0\0\0\x12\0\0\0Xen\0\0\0\x20\0";
+    let ram = ram();
+    let image = elf_file(0, 0, 0x20_0000, (note, code));
+    let entry = pvh::load(ram.memory(), &image, &options()).unwrap();
+    if let Some(output) = run(&ram, &entry) {
+        assert_eq!(output, [0x78, 0xc5, 0x6e, 0x33, 1, 0, 0, 0], "magic number, number of modules");
+    }
+}
+
+#[test]
+fn a_multiboot_kernel_finds_its_information() {
+    let mut image = Vec::new();
+    let flags = 0x1_0000_u32;
+    let checksum = 0_u32.wrapping_sub(0x1bad_b002 + flags);
+    for word in [0x1bad_b002, flags, checksum, 0x20_0000, 0x20_0000, 0, 0, 0x20_0020] {
+        image.extend(word.to_le_bytes());
+    }
+    // out 0x10, eax; mov eax, [ebx + 20]; out 0x10, eax; hlt
+    image.extend(b"\xe7\x10\x8b\x43\x14\xe7\x10\xf4");
+    let ram = ram();
+    let entry = multiboot::load(ram.memory(), &image, &options()).unwrap();
+    if let Some(output) = run(&ram, &entry) {
+        assert_eq!(output, [0x02, 0xb0, 0xad, 0x2b, 1, 0, 0, 0], "magic number, number of modules");
     }
 }

@@ -137,8 +137,8 @@ impl File {
         let headers = self.headers.iter().filter(|it| it.kind == PT_NOTE && it.file_size <= MAX);
         for header in headers.take(MAX_COUNT) {
             let bytes = read_up_to(image, header.offset, header.file_size)?;
-            // A note looks the same in both classes. Its parts are aligned to 4 bytes, or to 8 where the segment
-            // says so; linkers write other numbers too, and mean 4.
+            // A note looks the same in both classes. Its parts are aligned to 4 bytes, or to 8 where the
+            // segment says so; linkers write other numbers too, and mean 4.
             let align = if header.align == 8 { 8 } else { 4 };
             let found = NoteIterator::<FileHeader64<_>>::new(LittleEndian, align, &bytes);
             let Ok(mut found) = found else { continue };

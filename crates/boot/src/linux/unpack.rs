@@ -137,7 +137,8 @@ const MAX_DICTIONARY_KIB: u32 = 160 << 10;
 /// ELF file, for [`load`](super::load), and behind it what the kernel's own unpacker would need to relocate
 /// it.
 ///
-/// No more than `limit` bytes are written. On errors some may have been.
+/// No more than `limit` bytes are written. On errors some may have been. Damage is found by the checksums of
+/// gzip, bzip2 and xz; by the size and the formats' own rules only with lzma, lz4 and zstd.
 ///
 /// # Errors
 /// Each case of [`UnpackError`].

@@ -17,7 +17,7 @@ pub fn boot_sector(memory: &GuestMemoryMmap, image: &[u8]) -> Result<Entry, Flat
 
 /// Whether this VMM can run `image` at all.
 pub fn is_flat(image: &[u8]) -> bool {
-    matches!(detect(image), Format::Flat)
+    matches!(detect(image), Ok(Format::Flat))
 }
 
 #[cfg(test)]
