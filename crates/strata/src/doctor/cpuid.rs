@@ -52,13 +52,18 @@ fn screen(report: &CpuidReport, paint: Paint) -> String {
     }
     out.line(&paint.with(GREEN, &format!("What a guest of {name} sees of this host's processor:")));
     out.line("");
-    let mut reasons: Vec<_> = report.removed.iter().map(|bit| bit.reason).collect();
     // What the baseline decides comes first; the rest is so on every host.
-    reasons.sort_unstable_by_key(|&reason| (reason != NOT_IN_BASELINE, reason));
-    reasons.dedup();
+    let mut reasons = vec![NOT_IN_BASELINE];
+    for bit in &report.removed {
+        if !reasons.contains(&bit.reason) {
+            reasons.push(bit.reason);
+        }
+    }
     for reason in reasons {
-        let bits = report.removed.iter().filter(|bit| bit.reason == reason);
-        group(&mut out, ("-", YELLOW), reason, &names(bits));
+        let names = names(report.removed.iter().filter(|bit| bit.reason == reason));
+        if !names.is_empty() {
+            group(&mut out, ("-", YELLOW), reason, &names);
+        }
     }
     if !report.added.is_empty() {
         group(&mut out, ("+", GREEN), "every guest has them", &names(report.added.iter()));

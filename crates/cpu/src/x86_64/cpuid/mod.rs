@@ -189,10 +189,14 @@ pub struct Cpuid(Vec<Leaf>);
 impl Cpuid {
     /// These leaves, sorted. Of two for the same question, the first is the one that answers.
     pub fn new(leaves: impl IntoIterator<Item = Leaf>) -> Self {
-        let mut leaves: Vec<_> = leaves.into_iter().collect();
-        leaves.sort_by_key(Leaf::key);
-        leaves.dedup_by_key(|leaf| leaf.key());
-        Self(leaves)
+        let mut sorted = Vec::<Leaf>::new();
+        for leaf in leaves {
+            // They come sorted for the most part: this seldom moves anything.
+            if let Err(at) = sorted.binary_search_by_key(&leaf.key(), Leaf::key) {
+                sorted.insert(at, leaf);
+            }
+        }
+        Self(sorted)
     }
 
     /// What CPUID answers; zeros where there is no such leaf.
