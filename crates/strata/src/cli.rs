@@ -54,7 +54,7 @@ Exit codes:
    12  reset                         28  the output was closed or failed
    14  triple fault                 130  interrupted
    16  debug event                  odd  the guest's own, by the debug-exit port
-   18  exit budget used up
+   18  exit budget used up             30  kernel panic
 
 A signal ends a run with 130, or, where there is no input, report or recording to finish, by itself.
 
@@ -80,9 +80,21 @@ pub(crate) struct RunOptions {
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<Setting>,
 
-    /// auto, flat or elf64 [format]
+    /// auto, flat, elf64, linux, bzimage, pvh or multiboot [format]
     #[arg(long, help_heading = "Image")]
     format: Option<String>,
+
+    /// The initial RAM disk of a kernel [initrd]
+    #[arg(long, value_name = "FILE", help_heading = "Image")]
+    pub(crate) initrd: Option<PathBuf>,
+
+    /// The command line of a kernel, by default `console=ttyS0` [cmdline]
+    #[arg(long, value_name = "TEXT", help_heading = "Image")]
+    pub(crate) cmdline: Option<String>,
+
+    /// Start a compressed Linux kernel `unpacked` here, or by its own decompressor: `classic` [boot_protocol]
+    #[arg(long, value_name = "HOW", help_heading = "Image")]
+    boot_protocol: Option<String>,
 
     /// Start a flat image in real16, protected32 or long64 [mode]
     #[arg(long, help_heading = "Image")]
@@ -172,6 +184,7 @@ impl RunOptions {
             self.set.iter().map(|setting| (setting.key.clone(), setting.value.clone())).collect();
         let named = [
             ("format", &self.format),
+            ("boot_protocol", &self.boot_protocol),
             ("mode", &self.mode),
             ("load_at", &self.load_at),
             ("entry", &self.entry),
@@ -204,7 +217,7 @@ impl RunOptions {
 /// `KEY=VALUE`.
 #[derive(Debug, Clone)]
 pub(crate) struct Setting {
-    key: String,
+    pub(crate) key: String,
     value: String,
 }
 

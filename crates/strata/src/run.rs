@@ -151,14 +151,28 @@ fn config(options: &RunOptions) -> Result<Config, Error> {
         (Some((path, _)), LayerError::File(_)) => Error::Config { path: (*path).clone(), error },
         _ => Error::Options(error),
     })?;
+    // A file names others as seen from where it is; a setting, from here.
+    let beside = |key: &str, path: &mut PathBuf| {
+        if let Some(folder) = file.as_ref().and_then(|(file, _)| file.parent())
+            && !path.as_os_str().is_empty()
+            && !options.set.iter().any(|setting| setting.key == key)
+        {
+            *path = folder.join(&*path);
+        }
+    };
+    beside("image", &mut config.image);
+    if let Some(initrd) = &mut config.initrd {
+        beside("initrd", initrd);
+    }
+    // As they were typed: neither has to be UTF-8 or to look like a value of TOML's.
     if let Some(image) = &options.image {
         config.image.clone_from(image);
-    } else if let Some(beside) = file.as_ref().and_then(|(path, _)| path.parent())
-        && !config.image.as_os_str().is_empty()
-        && !options.settings().iter().any(|(key, _)| key == "image")
-    {
-        // A file names its image as seen from where the file is.
-        config.image = beside.join(&config.image);
+    }
+    if options.initrd.is_some() {
+        config.initrd.clone_from(&options.initrd);
+    }
+    if options.cmdline.is_some() {
+        config.cmdline.clone_from(&options.cmdline);
     }
     Ok(config)
 }

@@ -80,7 +80,7 @@ pub enum MapError {
 }
 
 /// What has become of a mapped file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FileState {
     /// Nobody has touched it.
     Intact,

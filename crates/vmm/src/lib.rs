@@ -48,6 +48,7 @@ pub mod cassette;
 pub mod config;
 pub mod file_fault;
 pub mod host;
+#[cfg(feature = "unpack")]
 pub mod kernel_cache;
 pub mod kvm;
 pub mod machine;

@@ -9,6 +9,7 @@ mod units;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use strata_boot::Format;
 use strata_cpu::{Access, Baseline, Mapping, Mode, PageSize};
 use strata_memory::{Backing, HugePageSize, Piece, RamSpec};
 use vm_memory::GuestAddress;
@@ -38,8 +39,16 @@ pub use units::{ByteSize, Duration};
 pub struct Config {
     /// The file to run.
     pub image: PathBuf,
-    /// How to read it.
-    pub format: Format,
+    /// How to read it: `"flat"`, `"elf64"`, `"linux"`, `"bzimage"`, `"pvh"` or `"multiboot"`; by default (`"auto"`) as its
+    /// headers say.
+    #[serde(deserialize_with = "units::format")]
+    pub format: Option<Format>,
+    /// For kernels with a boot protocol (all formats but `flat` and `elf64`): the initial RAM disk, or first module.
+    pub initrd: Option<PathBuf>,
+    /// Likewise: the command line, by default `console=ttyS0`.
+    pub cmdline: Option<String>,
+    /// Whether a compressed Linux kernel is unpacked here or unpacks itself.
+    pub boot_protocol: BootProtocol,
     /// In which processor mode a flat image starts: by default long mode.
     #[serde(deserialize_with = "units::some_from_text")]
     pub mode: Option<Mode>,
@@ -58,6 +67,9 @@ pub struct Config {
     pub irqchip: Irqchip,
     /// Whether there is an i8254 timer; needs `irqchip = "kernel"`.
     pub pit: bool,
+    /// Whether the guest is told of its devices by ACPI and can switch off, restart and panic by its registers: by default
+    /// if it is a kernel with a boot protocol. Needs `irqchip = "kernel"`.
+    pub acpi: Option<bool>,
     /// RAM.
     pub memory: Memory,
     /// Page tables for a flat long-mode image, instead of an identity map of the first 4 GiB.
@@ -78,15 +90,19 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             image: PathBuf::new(),
-            format: Format::Auto,
+            format: None,
+            initrd: None,
+            cmdline: None,
+            boot_protocol: BootProtocol::Unpacked,
             mode: None,
             load_at: None,
             entry: None,
             registers: std::collections::BTreeMap::new(),
             cpus: 1,
             cpu: Baseline::Host,
-            irqchip: Irqchip::None,
+            irqchip: Irqchip::Auto,
             pit: false,
+            acpi: None,
             memory: Memory::default(),
             paging: None,
             devices: Devices::default(),
@@ -98,25 +114,26 @@ impl Default for Config {
     }
 }
 
-/// How an image file is read.
+/// How a bzImage is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// By its first bytes: ELF if it says so, flat otherwise.
+pub enum BootProtocol {
+    /// The kernel in it is unpacked on the host, kept for the next start, and entered itself. What cannot be unpacked here
+    /// unpacks itself.
     #[default]
-    Auto,
-    /// Bytes that go to `load_at` as they are.
-    Flat,
-    /// An ELF64 executable for x86-64, by its program headers.
-    Elf64,
+    Unpacked,
+    /// Its own decompressor is entered, as a boot loader does.
+    Classic,
 }
 
 /// Who emulates the interrupt controllers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Irqchip {
-    /// Nobody: no interrupts, and `hlt` ends the run.
+    /// KVM, for a kernel with a boot protocol; nobody, for a flat or ELF64 image.
     #[default]
+    Auto,
+    /// Nobody: no interrupts, and `hlt` ends the run.
     None,
     /// KVM: PIC, IOAPIC and a LAPIC for each vCPU. `hlt` waits for an interrupt inside the kernel.
     Kernel,
@@ -126,7 +143,8 @@ pub enum Irqchip {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Memory {
-    /// Bytes, from address 0 and around the gap below 4 GiB: by default 16 MiB. Not together with pieces.
+    /// Bytes, from address 0 and around the gap below 4 GiB: by default 16 MiB, or 512 MiB for a kernel with a boot protocol.
+    /// Not together with pieces.
     pub size: Option<ByteSize>,
     /// Pieces of RAM.
     pub piece: Vec<PieceConfig>,
@@ -168,6 +186,13 @@ pub enum BackingConfig {
 
 /// What a machine has if nothing is said.
 const DEFAULT_RAM: u64 = 16 << 20;
+/// The same for kernels with a boot protocol, which distributions build for far larger machines.
+const DEFAULT_KERNEL_RAM: u64 = 512 << 20;
+
+/// Whether an image of this format is handed a command line, an initrd and a memory map.
+pub(crate) fn has_boot_protocol(format: Format) -> bool {
+    !matches!(format, Format::Flat | Format::Elf64)
+}
 
 impl Memory {
     /// The RAM that this describes.
@@ -383,6 +408,18 @@ impl Config {
         toml::from_str(text)
     }
 
+    /// Decides what was left open, for an image of this format.
+    pub(crate) fn settle(&mut self, format: Format) {
+        let is_kernel = has_boot_protocol(format);
+        if self.irqchip == Irqchip::Auto {
+            self.irqchip = if is_kernel { Irqchip::Kernel } else { Irqchip::None };
+        }
+        self.acpi.get_or_insert(is_kernel && self.irqchip == Irqchip::Kernel);
+        if is_kernel && self.memory.piece.is_empty() {
+            self.memory.size.get_or_insert(ByteSize(DEFAULT_KERNEL_RAM));
+        }
+    }
+
     /// Checks what can be checked without a host.
     ///
     /// # Errors
@@ -392,12 +429,15 @@ impl Config {
         if !(1..=255).contains(&self.cpus) {
             return Err(ConfigError::Cpus(self.cpus));
         }
-        if self.irqchip == Irqchip::None {
+        if self.irqchip != Irqchip::Kernel {
             if self.cpus > 1 {
                 return Err(ConfigError::CpusWithoutIrqchip(self.cpus));
             }
             if self.pit {
                 return Err(ConfigError::NeedsIrqchip { what: "the PIT" });
+            }
+            if self.acpi == Some(true) {
+                return Err(ConfigError::NeedsIrqchip { what: "ACPI" });
             }
             if self.stub.iter().any(|stub| stub.irq.is_some()) {
                 return Err(ConfigError::NeedsIrqchip { what: "a stub's interrupt" });

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time;
 
 use serde::{Deserialize, Deserializer, de};
+use strata_boot::Format;
 use strata_cpu::PageSize;
 
 /// A number of bytes: an integer, or a string with the unit `K`, `M`, `G` or `T` (powers of 1024).
@@ -135,6 +136,14 @@ where
     T: FromStr<Err: fmt::Display>,
 {
     from_text(deserializer).map(Some)
+}
+
+/// An image format, or `auto`.
+pub(super) fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Format>, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "auto" => Ok(None),
+        text => text.parse().map(Some).map_err(de::Error::custom),
+    }
 }
 
 pub(super) fn page_4k() -> PageSize {

@@ -5,10 +5,12 @@ use std::os::fd::AsRawFd as _;
 use std::ptr::NonNull;
 
 use kvm_bindings::{
-    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, kvm_guest_debug, kvm_regs,
-    kvm_sregs,
+    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, Msrs, kvm_guest_debug,
+    kvm_msr_entry, kvm_regs, kvm_sregs,
 };
 use kvm_ioctls::VcpuFd;
+use strata_cpu::x86_64::lapic::{Delivery, LVT_LINT0, LVT_LINT1, LapicPage};
+use strata_cpu::x86_64::msr::Msr;
 use strata_cpu::{ApplyTo as _, Cpuid, X86State};
 use strata_memory::Mapping;
 use vmm_sys_util::ioctl::ioctl;
@@ -98,6 +100,36 @@ impl KvmVcpu {
     pub fn set_cpuid(&self, cpuid: &Cpuid, apic_id: u32) -> Result<(), CallError> {
         let own = cpuid::to_kvm(cpuid, apic_id)?;
         self.ioctl("KVM_SET_CPUID2", |_| strace::cpuid(Some(&own)), |fd| fd.set_cpuid2(&own))
+    }
+
+    /// Sets model-specific registers (`KVM_SET_MSRS`, 4.19).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered; `EINVAL` if it does not know one of them.
+    pub fn set_msrs(&self, msrs: &[Msr]) -> Result<(), CallError> {
+        let name = "KVM_SET_MSRS";
+        let refused = |errno| CallError { call: name, source: io::Error::from_raw_os_error(errno) };
+        let entries: Vec<_> = msrs.iter().copied().map(kvm_msr_entry::from).collect();
+        let entries = Msrs::from_entries(&entries).map_err(|_| refused(libc::E2BIG))?;
+        // It says how many it has set, and stops at the first that it refuses.
+        let set = self.ioctl(name, |_| "...".to_owned(), |fd| fd.set_msrs(&entries))?;
+        if set == msrs.len() { Ok(()) } else { Err(refused(libc::EINVAL)) }
+    }
+
+    /// Connects the local APIC's pins for a guest that never uses the 8259s: LINT0, where they arrive, is masked, and
+    /// LINT1 is the NMI (`KVM_GET_LAPIC`, 4.57). KVM's reset leaves vCPU 0's LINT0 open for them.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered; `EINVAL` without an in-kernel interrupt controller.
+    pub fn set_local_interrupts(&self) -> Result<(), CallError> {
+        let mut state = self.ioctl("KVM_GET_LAPIC", |_| "...".to_owned(), VcpuFd::get_lapic)?;
+        let mut page = LapicPage::from(&state);
+        page.mask(LVT_LINT0);
+        page.connect(LVT_LINT1, Delivery::Nmi);
+        page.apply_to(&mut state);
+        self.ioctl("KVM_SET_LAPIC", |_| "...".to_owned(), |fd| fd.set_lapic(&state))
     }
 
     /// Has the guest stop at what `debug` says; `GuestDebug::default()` ends that.

@@ -1,20 +1,29 @@
 //! The recipe, step by step.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::io;
 use std::sync::Arc;
 
-use strata_boot::Entry;
-use strata_boot::elf::{self, ElfError, ElfOptions};
-use strata_boot::flat::{self, FlatError, FlatOptions};
-use strata_cpu::{Mapping, Mode, RFlags, Topology, X86State};
+use strata_boot::acpi::AcpiError;
+use strata_boot::elf::ElfError;
+use strata_boot::flat::FlatError;
+use strata_boot::linux::LinuxError;
+#[cfg(feature = "unpack")]
+use strata_boot::linux::UnpackError;
+use strata_boot::multiboot::MultibootError;
+use strata_boot::pvh::PvhError;
+use strata_boot::{CmdlineError, PlaceError};
+use strata_cpu::X86State;
+use strata_cpu::cpuid::Topology;
+use strata_cpu::x86_64::msr::boot_msrs;
 use strata_devices::{Bus, BusError};
 use strata_memory::{Ram, RamError, Slot, layout};
 
+use super::load::{Loaded, load};
+use super::payload::{FileError, Payload};
 use super::{Machine, MachineBuilder, Sources, devices};
-use crate::config::{Config, ConfigError, Format, Irqchip};
+use crate::config::{Config, ConfigError, Irqchip};
+#[cfg(feature = "unpack")]
+use crate::kernel_cache::CacheError;
 use crate::kvm::{
     CallError, Capability, GuestCpuidError, GuestDebug, IrqError, IrqFdLine, Kvm, KvmVcpu, OpenError,
     SlotFlags, Vm,
@@ -31,41 +40,48 @@ pub enum BuildError {
     /// Neither the configuration nor the builder names anything to run.
     #[error("no image: name the file to run")]
     NoImage,
-    /// The image cannot be read.
-    #[error("cannot read the image {}", path.display())]
-    Image {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The image is a directory, a FIFO or a device.
-    #[error("the image {} is not a regular file", path.display())]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The image is larger than the guest's RAM, or than any ELF file that could be run.
+    /// The image cannot be had.
+    #[error("no image")]
+    Image(#[source] FileError),
+    /// Nor can the initrd.
+    #[error("no initrd")]
+    Initrd(#[source] FileError),
+    /// The image's headers cannot be read.
+    #[error("cannot read the image")]
+    Detect(#[source] io::Error),
+    /// The kernel in the image cannot be unpacked.
+    #[cfg(feature = "unpack")]
+    #[error("cannot unpack the kernel: `boot_protocol = \"classic\"` leaves that to itself")]
+    Unpack(#[source] UnpackError),
+    /// Nor can it be kept or read.
+    #[cfg(feature = "unpack")]
+    #[error("cannot unpack the kernel")]
+    Cache(#[source] CacheError<UnpackError>),
+    /// A setting that every image but a flat one decides by itself.
     #[error(
-        "the image {} has {len} bytes, and no more than {limit} can be loaded: give the guest more memory",
-        path.display()
+        "`{key}` is for flat images: an ELF image or a kernel says it itself; leave it out, or set format = \"flat\""
     )]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        len: u64,
-        /// The most there may be.
-        limit: u64,
-    },
-    /// A setting that an ELF image decides by itself.
-    #[error(
-        "`{key}` is for flat images: an ELF image says this itself; leave it out, or set format = \"flat\""
-    )]
-    NotForElf {
+    OnlyForFlat {
         /// The configuration's key.
         key: &'static str,
     },
+    /// A setting that a flat or ELF64 image would never see.
+    #[error(
+        "`{key}` is for kernels with a boot protocol, and this image has none: leave it out, or set the format"
+    )]
+    OnlyForKernels {
+        /// The configuration's key.
+        key: &'static str,
+    },
+    /// The command line has a NUL.
+    #[error(transparent)]
+    Cmdline(#[from] CmdlineError),
+    /// The devices cannot be described.
+    #[error("cannot describe the machine to the kernel")]
+    Acpi(#[source] AcpiError),
+    /// There is no room for that description.
+    #[error("cannot put the ACPI tables into the guest's RAM: they lie below 1 MiB")]
+    Firmware(#[source] PlaceError),
     /// A device would never be reached.
     #[error("the device {name} at {base:#x} lies in the RAM at {start:#x}, which hides it: move one of them")]
     DeviceInRam {
@@ -85,6 +101,15 @@ pub enum BuildError {
     /// The ELF image is wrong, or does not fit.
     #[error("cannot load the ELF image")]
     Elf(#[from] ElfError),
+    /// The Linux kernel is wrong, or does not fit.
+    #[error("cannot load the kernel")]
+    Linux(#[from] LinuxError),
+    /// The PVH kernel is wrong, or does not fit.
+    #[error("cannot load the PVH kernel")]
+    Pvh(#[from] PvhError),
+    /// The multiboot kernel is wrong, or does not fit.
+    #[error("cannot load the multiboot kernel")]
+    Multiboot(#[from] MultibootError),
     /// KVM cannot be used at all.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -124,16 +149,7 @@ impl BuildError {
                     | RamError::Map { .. }
             ),
             Self::Open(_) | Self::Missing { .. } | Self::Call(_) | Self::Cpuid(_) | Self::Irq(_) => true,
-            Self::Config(_)
-            | Self::NoImage
-            | Self::Image { .. }
-            | Self::NotAFile { .. }
-            | Self::TooLarge { .. }
-            | Self::NotForElf { .. }
-            | Self::DeviceInRam { .. }
-            | Self::Flat(_)
-            | Self::Elf(_)
-            | Self::Bus(_) => false,
+            _ => false,
         }
     }
 }
@@ -145,16 +161,13 @@ impl MachineBuilder {
     ///
     /// [`BuildError`], of which the configuration's and the image's come before anything is asked of KVM.
     pub fn build(mut self) -> Result<Machine, BuildError> {
+        let payload = Payload::open(&self.config, self.image.take())?;
+        self.config.settle(payload.format);
         self.config.check()?;
-        let image = match self.image.take() {
-            Some(image) => image,
-            None => read_image(&self.config)?,
-        };
         let ram = self.config.memory.spec().build()?;
         ram.mappings().iter().for_each(|mapping| self.calls.show_mapping(mapping));
-        let mut state = load(&self.config, &ram, &image)?.state;
-        drop(image);
-        set_registers(&mut state, &self.config, &ram)?;
+        let Loaded { state, files } = load(&self.config, &payload, &ram, &self.calls)?;
+        drop(payload);
 
         let kvm = Kvm::open(&self.config.kvm, self.calls.clone())?;
         check_host(&kvm, &self.config)?;
@@ -169,7 +182,7 @@ impl MachineBuilder {
         }
         vm.set_memory(&ram, SlotFlags { log_dirty: self.config.memory.dirty_log })?;
         for (gsi, line) in self.lines.drain(..) {
-            if self.config.irqchip == Irqchip::None {
+            if self.config.irqchip != Irqchip::Kernel {
                 return Err(ConfigError::NeedsIrqchip { what: "a device's interrupt line" }.into());
             }
             line.connect(Box::new(IrqFdLine::new(&vm, gsi)?));
@@ -191,107 +204,9 @@ impl MachineBuilder {
             wall: config.budget.wall.map(|wall| wall.0),
             control: self.control.clone(),
             sources: Sources(sources),
+            files,
         })
     }
-}
-
-/// The most that is read of a file with an ELF header: its symbols may be larger than the guest's RAM, but not so large.
-const ELF_LIMIT: u64 = 4 << 30;
-/// How much of an image says what it is.
-const HEADER: u64 = 64;
-
-/// Reads a whole file. Only a regular one: a FIFO would block, a device might never end.
-fn read_image(config: &Config) -> Result<Vec<u8>, BuildError> {
-    let path = &config.image;
-    if path.as_os_str().is_empty() {
-        return Err(BuildError::NoImage);
-    }
-    let failed = |source| BuildError::Image { path: path.clone(), source };
-    // Opened first and looked at then, so that it is the same file; without blocking, should it be a FIFO.
-    let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(BuildError::NotAFile { path: path.clone() });
-    }
-    let mut image = Vec::new();
-    (&mut file).take(HEADER).read_to_end(&mut image).map_err(failed)?;
-    let ram = config.memory.spec().pieces().iter().fold(0_u64, |sum, piece| sum.saturating_add(piece.len));
-    // No RAM at all is the RAM's mistake, not the image's.
-    let limit = if is_elf(config, &image) || ram == 0 { ELF_LIMIT } else { ram };
-    if metadata.len() > limit {
-        return Err(BuildError::TooLarge { path: path.clone(), len: metadata.len(), limit });
-    }
-    file.take(limit).read_to_end(&mut image).map_err(failed)?;
-    Ok(image)
-}
-
-fn is_elf(config: &Config, image: &[u8]) -> bool {
-    match config.format {
-        Format::Elf64 => true,
-        Format::Flat => false,
-        // By the magic number: kernels with a boot protocol of their own are not looked for here yet.
-        Format::Auto => image.starts_with(b"\x7fELF"),
-    }
-}
-
-fn load(config: &Config, ram: &Ram, image: &[u8]) -> Result<Entry, BuildError> {
-    if is_elf(config, image) {
-        let given = [
-            ("mode", config.mode.is_some_and(|mode| mode != Mode::Long64)),
-            ("load_at", config.load_at.is_some()),
-            ("entry", config.entry.is_some()),
-            ("paging", config.paging.is_some()),
-        ];
-        if let Some((key, _)) = given.into_iter().find(|&(_, given)| given) {
-            return Err(BuildError::NotForElf { key });
-        }
-        return Ok(elf::load(ram.memory(), image, &ElfOptions::default())?);
-    }
-    let options = FlatOptions {
-        load_at: config.load_at,
-        entry: config.entry,
-        paging: config.paging.as_ref().map(|paging| flat::Paging {
-            tables_at: paging.tables_at,
-            map: paging.map.iter().map(Mapping::from).collect(),
-        }),
-        ..FlatOptions::new(config.mode.unwrap_or(Mode::Long64))
-    };
-    Ok(flat::load(ram.memory(), image, &options)?)
-}
-
-/// Puts the size of RAM into RDI, for modes wide enough to hold it, and then the configuration's registers.
-fn set_registers(state: &mut X86State, config: &Config, ram: &Ram) -> Result<(), ConfigError> {
-    if state.mode() != Mode::Real16 {
-        state.regs.rdi = ram.size();
-    }
-    for (name, &value) in &config.registers {
-        let regs = &mut state.regs;
-        let register = match name.as_str() {
-            "rax" => &mut regs.rax,
-            "rbx" => &mut regs.rbx,
-            "rcx" => &mut regs.rcx,
-            "rdx" => &mut regs.rdx,
-            "rsi" => &mut regs.rsi,
-            "rdi" => &mut regs.rdi,
-            "rbp" => &mut regs.rbp,
-            "rsp" => &mut regs.rsp,
-            "r8" => &mut regs.r8,
-            "r9" => &mut regs.r9,
-            "r10" => &mut regs.r10,
-            "r11" => &mut regs.r11,
-            "r12" => &mut regs.r12,
-            "r13" => &mut regs.r13,
-            "r14" => &mut regs.r14,
-            "r15" => &mut regs.r15,
-            "rflags" => {
-                regs.rflags = RFlags::from_bits_retain(value);
-                continue;
-            }
-            _ => return Err(ConfigError::Register(name.clone())),
-        };
-        *register = value;
-    }
-    Ok(())
 }
 
 /// Asks for what this configuration needs and old or unusual hosts lack.
@@ -343,8 +258,14 @@ fn create_vcpus(kvm: &Kvm, vm: &Vm, config: &Config, state: &X86State) -> Result
     for id in ids {
         let mut vcpu = vm.create_vcpu(id)?;
         vcpu.set_cpuid(&cpuid, id.into())?;
+        if config.acpi == Some(true) {
+            vcpu.set_msrs(&boot_msrs())?;
+        }
         if id == 0 {
             vcpu.set_state(state)?;
+            if config.acpi == Some(true) {
+                vcpu.set_local_interrupts()?;
+            }
             let debug = GuestDebug {
                 single_step: config.debug.step.is_some(),
                 breakpoints: config.debug.breakpoints.clone(),

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use event_manager::MutEventSubscriber;
 use strata_devices::{
-    AddressSpace, Bus, BusError, Cmos, DebugExit, Device, Effect, I8042, IrqLine, NoIrq, PowerOff, Serial,
-    Stub,
+    AcpiRegisters, AddressSpace, Bus, BusError, Cmos, DebugExit, Device, Effect, I8042, IrqLine, NoIrq,
+    PowerOff, Pvpanic, Serial, Stub,
 };
 use strata_memory::layout;
 
@@ -15,11 +15,16 @@ use crate::kvm::{IrqError, IrqFdLine, IrqIoctlLine, Vm};
 use crate::vcpu::Buses;
 
 /// COM1: its ports and its ISA interrupt.
-const COM1: (u64, u32) = (0x3f8, 4);
+pub(super) const COM1: (u16, u32) = (0x3f8, 4);
 /// The keyboard controller: data at 0x60, command and status at 0x64.
 const I8042_PORT: u64 = 0x60;
 /// The CMOS clock: index at 0x70, data at 0x71.
-const CMOS_PORT: u64 = 0x70;
+pub(super) const CMOS_PORT: u16 = 0x70;
+/// ACPI's registers, and the interrupt that their events come with.
+pub(super) const ACPI_REGISTERS: u16 = 0x600;
+pub(super) const GED_GSI: u32 = 9;
+/// QEMU's place for pvpanic.
+pub(super) const PVPANIC_PORT: u16 = 0x505;
 
 /// The event sources that devices bring.
 type Sources = Vec<Box<dyn MutEventSubscriber + Send>>;
@@ -55,7 +60,7 @@ impl Device for InKernel {
 
 /// What KVM answers itself: the two 8259 with their edge/level registers, the i8254 with the speaker's gate, the APICs.
 fn reserve(buses: &mut Buses, config: &Config) -> Result<(), BusError> {
-    if config.irqchip == Irqchip::None {
+    if config.irqchip != Irqchip::Kernel {
         return Ok(());
     }
     for (port, name) in [(0x20, "KVM's first PIC"), (0xa0, "KVM's second PIC"), (0x4d0, "KVM's ELCR")] {
@@ -94,6 +99,13 @@ pub(super) fn assemble(
         }
     }
     legacy(&mut buses.pio, builder, vm, sources)?;
+    if builder.config.acpi == Some(true) {
+        let line = Arc::new(IrqFdLine::new(vm, GED_GSI)?);
+        let registers = Arc::new(Mutex::new(AcpiRegisters::new(line)));
+        builder.power.connect(Arc::clone(&registers));
+        buses.pio.insert(ACPI_REGISTERS.into(), AcpiRegisters::LEN, "acpi", registers)?;
+        buses.pio.insert(PVPANIC_PORT.into(), Pvpanic::LEN, "pvpanic", Arc::new(Pvpanic))?;
+    }
     Ok(buses)
 }
 
@@ -122,11 +134,11 @@ fn legacy(
     if devices.serial == SerialConfig::Stdio {
         let (port, irq) = COM1;
         let line: Arc<dyn IrqLine> = match builder.config.irqchip {
-            Irqchip::None => Arc::new(NoIrq),
             Irqchip::Kernel => Arc::new(IrqFdLine::new(vm, irq)?),
+            Irqchip::Auto | Irqchip::None => Arc::new(NoIrq),
         };
         let serial = Arc::new(Mutex::new(Serial::new(line, Box::new(builder.console.clone()))));
-        pio.insert(port, Serial::LEN, "com1", serial.clone())?;
+        pio.insert(port.into(), Serial::LEN, "com1", serial.clone())?;
         if let Some(input) = builder.input.take() {
             sources.push(input(serial));
         }
@@ -138,7 +150,7 @@ fn legacy(
         pio.insert(I8042_PORT + COMMAND, 1, "i8042", Arc::new(At(COMMAND, i8042)))?;
     }
     if devices.rtc {
-        pio.insert(CMOS_PORT, Cmos::LEN, "rtc", Arc::new(Mutex::new(Cmos::new())))?;
+        pio.insert(CMOS_PORT.into(), Cmos::LEN, "rtc", Arc::new(Mutex::new(Cmos::new())))?;
     }
     if let Some(port) = devices.debug_exit {
         pio.insert(port.into(), DebugExit::LEN, "debug-exit", Arc::new(DebugExit))?;

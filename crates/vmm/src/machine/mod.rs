@@ -7,7 +7,11 @@
 mod build;
 mod console;
 mod devices;
+mod firmware;
 mod irq;
+mod load;
+mod payload;
+mod power;
 mod run;
 
 use std::io::{Read, Write};
@@ -21,10 +25,13 @@ use strata_devices::{Device, IrqLine, Serial, SerialInput};
 use strata_memory::Ram;
 
 use crate::config::Config;
+use crate::file_fault::FileMapping;
 use crate::kvm::{CallError, Calls, KvmVcpu, Probe, Vm};
 use crate::vcpu::{Buses, Control, Limits, Vcpu};
 
 pub use build::BuildError;
+pub use payload::FileError;
+pub use power::PowerButton;
 pub use run::{Outcome, RunError};
 
 use console::Console;
@@ -41,6 +48,8 @@ pub struct Machine {
     wall: Option<std::time::Duration>,
     control: Control,
     sources: Sources,
+    /// The files that RAM maps.
+    files: Vec<FileMapping>,
 }
 
 /// What the event loop watches while the guest runs.
@@ -74,6 +83,7 @@ pub struct MachineBuilder {
     mmio: Vec<Custom>,
     lines: Vec<(u32, Arc<LateLine>)>,
     sources: Vec<Box<dyn MutEventSubscriber + Send>>,
+    power: PowerButton,
     calls: Calls,
 }
 
@@ -97,6 +107,7 @@ impl Machine {
             mmio: Vec::new(),
             lines: Vec::new(),
             sources: Vec::new(),
+            power: PowerButton::default(),
             calls: Calls::new(),
         }
     }
@@ -178,6 +189,11 @@ impl MachineBuilder {
     pub fn probe(mut self, probe: Arc<dyn Probe>) -> Self {
         self.calls = Calls::watched_by(probe);
         self
+    }
+
+    /// The machine's power button, which is connected when a machine with ACPI is built.
+    pub fn power_button(&self) -> PowerButton {
+        self.power.clone()
     }
 
     /// The handle that will pause and stop the machine.

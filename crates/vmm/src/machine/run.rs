@@ -10,6 +10,7 @@ use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber
 use strata_memory::Ram;
 
 use super::Machine;
+use crate::file_fault::{FileMapping, FileState};
 use crate::kvm::{CallError, KvmVcpu, Vm};
 use crate::vcpu::{Budget, Control, Finished, NoTrace, Plan, Stop, Tracer, run_here, spawn};
 
@@ -22,9 +23,15 @@ pub struct Outcome<T = NoTrace> {
     pub vcpus: Vec<Finished<KvmVcpu, T>>,
     vm: Vm,
     ram: Ram,
+    files: Vec<FileMapping>,
 }
 
 impl<T> Outcome<T> {
+    /// What has become of the files that RAM maps (kernel and initrd): the worst of it.
+    pub fn files(&self) -> FileState {
+        self.files.iter().map(FileMapping::state).max().unwrap_or(FileState::Intact)
+    }
+
     /// RAM, as the guest left it.
     pub fn ram(&self) -> &Ram {
         &self.ram
@@ -77,7 +84,7 @@ impl Machine {
         mut tracer: impl FnMut(u8) -> T,
     ) -> Result<Outcome<T>, RunError> {
         let is_alone = self.is_alone();
-        let Self { vm, ram, vcpus, buses, limits, wall, control, sources } = self;
+        let Self { vm, ram, vcpus, buses, limits, wall, control, sources, files } = self;
         let plan = |index| {
             let mut limits = limits.clone();
             if index > 0 {
@@ -104,7 +111,7 @@ impl Machine {
             threads.join()
         };
         let stop = control.stopped().unwrap_or(Stop::Interrupted);
-        Ok(Outcome { stop, vcpus, vm, ram })
+        Ok(Outcome { stop, vcpus, vm, ram, files })
     }
 
     /// Whether there is nothing to do beside running one vCPU: nothing to watch, and nobody who could pause or stop it.

@@ -116,7 +116,8 @@ impl From<Effect> for Step {
             Effect::PowerOff => Self::Stop(Stop::PowerOff),
             Effect::Reset => Self::Stop(Stop::Reset),
             Effect::DebugExit(value) => Self::Stop(Stop::DebugExit { value }),
-            // `Effect::None`; and should `Effect` grow, what this loop does not know it does not do.
+            Effect::Panicked => Self::Stop(Stop::Panicked),
+            // `Effect::None`, and `CrashLoaded`: a crash kernel takes over, which is the guest's affair; and should `Effect` grow, what this loop does not know it does not do.
             _ => Self::Go,
         }
     }

@@ -17,6 +17,8 @@ pub enum Stop {
     PowerOff,
     /// The guest asked for a reset.
     Reset,
+    /// The guest's kernel panicked, and said so by pvpanic.
+    Panicked,
     /// An exception while delivering a double fault: the processor gave up.
     TripleFault,
     /// A breakpoint, or the last of the single steps that were asked for.
@@ -101,6 +103,7 @@ impl Stop {
             Self::Halted => "halted",
             Self::PowerOff => "power-off",
             Self::Reset => "reset",
+            Self::Panicked => "panicked",
             Self::TripleFault => "triple-fault",
             Self::Debug(_) => "debug",
             Self::DebugExit { .. } => "debug-exit",
@@ -131,12 +134,13 @@ impl Stop {
     /// | 14 | triple fault | | 28 | output closed or failed |
     /// | 16 | debug event | | 130 | interrupted |
     /// | 18 | exit budget used up | | odd | debug exit |
-    /// | 20 | time budget used up | | | |
+    /// | 20 | time budget used up | | 30 | kernel panic |
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::PowerOff => 0,
             Self::Halted => 10,
             Self::Reset => 12,
+            Self::Panicked => 30,
             Self::TripleFault => 14,
             Self::Debug(_) => 16,
             Self::Budget(Budget::Exits(_)) => 18,
@@ -157,6 +161,7 @@ impl fmt::Display for Stop {
             Self::Halted => f.write_str("halted"),
             Self::PowerOff => f.write_str("powered off"),
             Self::Reset => f.write_str("reset by the guest"),
+            Self::Panicked => f.write_str("the guest's kernel panicked"),
             Self::TripleFault => f.write_str("triple fault"),
             Self::Debug(event) => write!(f, "debug event at RIP {:#x} (DR6 {:#x})", event.rip, event.dr6),
             Self::DebugExit { value } => write!(f, "debug exit with value {value:#x}"),

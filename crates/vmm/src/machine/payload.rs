@@ -1,0 +1,182 @@
+//! What is to run: opened, recognised and, if it is a compressed kernel, unpacked. Nothing is asked of KVM here.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use strata_boot::{FileImage, FileImageError, Format, Image, detect};
+
+use super::BuildError;
+use crate::config::{BootProtocol, Config};
+#[cfg(feature = "unpack")]
+use crate::kernel_cache::KernelCache;
+
+/// An image, wherever its bytes are.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// In this process: given by the caller, or a file so small that reading it once is the least work.
+    Bytes(Vec<u8>),
+    /// In a file, to be mapped or read when they are needed.
+    File(FileImage),
+}
+
+/// What is to run.
+#[derive(Debug)]
+pub(super) struct Payload {
+    pub(super) format: Format,
+    pub(super) image: Source,
+    pub(super) initrd: Option<Source>,
+}
+
+/// A file that cannot be an image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// It is not there, or may not be read.
+    #[error("cannot read {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is a directory, a FIFO or a device.
+    #[error("{} is not a regular file", path.display())]
+    NotRegular {
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+/// Files up to this size are read at once.
+const SMALL: u64 = 64 << 10;
+
+impl Source {
+    /// Opens a regular file: a FIFO would block, a device might never end.
+    fn open(path: &Path) -> Result<Self, FileError> {
+        let failed = |source| FileError::Open { path: path.to_owned(), source };
+        // Opened first and looked at then, so that it is the same file; without blocking, should it be a FIFO.
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+        let file = FileImage::new(file).map_err(|error| match error {
+            FileImageError::Metadata(source) => failed(source),
+            _ => FileError::NotRegular { path: path.to_owned() },
+        })?;
+        if file.len() > SMALL {
+            return Ok(Self::File(file));
+        }
+        let mut bytes = vec![0; usize::try_from(file.len()).unwrap_or_default()];
+        if !bytes.is_empty() {
+            file.read_at(0, &mut bytes).map_err(failed)?;
+        }
+        Ok(Self::Bytes(bytes))
+    }
+
+    fn image(&self) -> &dyn Image {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::File(file) => file,
+        }
+    }
+
+    /// The file, for an image that is one.
+    pub(super) fn file(&self) -> Option<&File> {
+        match self {
+            Self::Bytes(_) => None,
+            Self::File(file) => Some(file.file()),
+        }
+    }
+}
+
+impl Image for Source {
+    fn len(&self) -> u64 {
+        self.image().len()
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.image().read_at(offset, into)
+    }
+
+    fn as_slice(&self) -> Option<&[u8]> {
+        self.image().as_slice()
+    }
+
+    fn map(&self, offset: u64, len: u64, at: u64) -> io::Result<Range<u64>> {
+        self.image().map(offset, len, at)
+    }
+}
+
+impl Payload {
+    /// Opens what `config` names, or takes `given` as the image.
+    pub(super) fn open(config: &Config, given: Option<Vec<u8>>) -> Result<Self, BuildError> {
+        let image = match given {
+            Some(bytes) => Source::Bytes(bytes),
+            None if config.image.as_os_str().is_empty() => return Err(BuildError::NoImage),
+            None => Source::open(&config.image).map_err(BuildError::Image)?,
+        };
+        let format = match config.format {
+            Some(format) => format,
+            None => detect(&image).map_err(BuildError::Detect)?,
+        };
+        let initrd = config.initrd.as_deref().map(Source::open).transpose().map_err(BuildError::Initrd)?;
+        if format == Format::BzImage
+            && config.boot_protocol == BootProtocol::Unpacked
+            && let Some(unpacked) = unpack(&image)?
+        {
+            return Ok(Self { format: Format::Linux, image: unpacked, initrd });
+        }
+        Ok(Self { format, image, initrd })
+    }
+}
+
+/// The kernel out of a bzImage; `None` if it can only unpack itself.
+#[cfg(feature = "unpack")]
+fn unpack(image: &Source) -> Result<Option<Source>, BuildError> {
+    use crate::kernel_cache::CacheError;
+    use strata_boot::linux::{UnpackError, unpack};
+
+    /// More than any kernel has, unpacked; less than would fill a host.
+    const LIMIT: u64 = 1 << 30;
+
+    let unpacked = match image {
+        Source::Bytes(bytes) => {
+            let mut unpacked = Vec::new();
+            unpack(bytes, LIMIT, &mut unpacked).map(|_| Source::Bytes(unpacked))
+        }
+        Source::File(file) => {
+            let unpacked = KernelCache::of_user().get(file.file(), |packed, into| {
+                let packed = packed.try_clone().map_err(UnpackError::Read)?;
+                let packed =
+                    FileImage::new(packed).map_err(|error| UnpackError::Read(io::Error::other(error)))?;
+                unpack(&packed, LIMIT, into).map(drop)
+            });
+            match unpacked {
+                Ok(unpacked) => {
+                    let file = FileImage::new(unpacked.file)
+                        .map_err(|error| BuildError::Detect(io::Error::other(error)))?;
+                    Ok(Source::File(file))
+                }
+                Err(CacheError::Unpack(error)) => Err(error),
+                Err(error) => return Err(BuildError::Cache(error)),
+            }
+        }
+    };
+    match unpacked {
+        Ok(unpacked) => Ok(Some(unpacked)),
+        Err(
+            UnpackError::NoPayload
+            | UnpackError::Unknown { .. }
+            | UnpackError::Unsupported { .. }
+            | UnpackError::NotElf,
+        ) => Ok(None),
+        Err(error) => Err(BuildError::Unpack(error)),
+    }
+}
+
+/// Without the feature `unpack` every kernel unpacks itself.
+#[cfg(not(feature = "unpack"))]
+#[allow(clippy::unnecessary_wraps, reason = "the same signature as with the feature")]
+fn unpack(_: &Source) -> Result<Option<Source>, BuildError> {
+    Ok(None)
+}
