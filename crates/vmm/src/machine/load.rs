@@ -78,7 +78,7 @@ fn kernel(config: &Config, payload: &Payload, mapper: &Mapper<'_>) -> Result<X86
     };
     let initrd = payload.initrd.as_ref().map(|initrd| Mapped(initrd, mapper));
     let options = KernelOptions {
-        cmdline: Cmdline::new(config.cmdline.as_deref().unwrap_or(CMDLINE))?,
+        cmdline: cmdline(config, payload.format)?,
         initrd: initrd.as_ref().map(|initrd| initrd as &dyn Image),
         memory_map: firmware::memory_map(ram),
         rsdp: tables.map(|tables| tables.rsdp()),
@@ -93,6 +93,18 @@ fn kernel(config: &Config, payload: &Payload, mapper: &Mapper<'_>) -> Result<X86
         _ => linux::load(memory, &image, &options)?,
     };
     Ok(entry.state)
+}
+
+/// The command line as configured. For Linux `pci=off` is added, unless it says something of PCI itself: there is no bus, and
+/// a kernel that looks for one complains of not finding it.
+fn cmdline(config: &Config, format: Format) -> Result<Cmdline, BuildError> {
+    let text = config.cmdline.as_deref().unwrap_or(CMDLINE);
+    let mut cmdline = Cmdline::new(text)?;
+    let says_pci = text.split_ascii_whitespace().any(|word| word.starts_with("pci="));
+    if matches!(format, Format::Linux | Format::BzImage) && !says_pci {
+        cmdline.push("pci=off")?;
+    }
+    Ok(cmdline)
 }
 
 /// Refuses settings that every other image decides by itself.
