@@ -14,9 +14,9 @@
 //! | `v1-DEV-INODE-SIZE-MTIME-CTIME` | a symbolic link to it, named by what `fstat(2)` says of a packed file |
 //! | `tmp-PROCESS-NUMBER` | one that is being written |
 //!
-//! So a start with a known kernel takes four system calls (the folder's `stat`, the link's `open`, `fstat`, and a note of the
-//! time for the next clean-up) and reads nothing of the packed file. A file with the same content under another name, or a
-//! fresh copy, is recognised by its hash.
+//! So a start with a known kernel takes a handful of system calls (the folder's `stat`, the link's `open` and `fstat`, whose
+//! they are, and a note of the time for the next clean-up) and reads nothing of the packed file. A file with the same content
+//! under another name, or a fresh copy, is recognised by its hash.
 //!
 //! # Why what is found can be relied on
 //!

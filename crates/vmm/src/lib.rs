@@ -7,7 +7,9 @@
 //! ```
 //!
 //! [`machine`] is the one recipe that assembles the layers; [`vcpu`] is the loop that runs a processor; [`kvm`] is the
-//! only place that talks to the kernel; [`config`] is the plain data that all of it is made from.
+//! only place that talks to KVM; [`config`] is the plain data that all of it is made from. [`file_fault`] maps kernels
+//! into RAM and outlives their files' shrinking, `kernel_cache` (feature `unpack`) keeps unpacked ones, [`host`] says what
+//! a host can do.
 //!
 //! # Examples
 //!
