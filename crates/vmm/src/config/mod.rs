@@ -195,6 +195,11 @@ pub(crate) fn has_boot_protocol(format: Format) -> bool {
 }
 
 impl Memory {
+    /// How many bytes it has, or a number too large for any host.
+    pub(crate) fn len(&self) -> u64 {
+        self.spec().pieces().iter().fold(0, |sum: u64, piece| sum.saturating_add(piece.len))
+    }
+
     /// The RAM that this describes.
     pub fn spec(&self) -> RamSpec {
         let spec = if self.piece.is_empty() {
