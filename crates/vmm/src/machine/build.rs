@@ -49,6 +49,9 @@ pub enum BuildError {
     /// The image's headers cannot be read.
     #[error("cannot read the image")]
     Detect(#[source] io::Error),
+    /// The image has no bytes.
+    #[error("the image is empty: was it built?")]
+    Empty,
     /// The image has no format of those that there are loaders for, and is known to be something else.
     #[error("the image is {is}: {advice}; if it is code all the same, set format = \"flat\"")]
     Foreign {
@@ -62,7 +65,9 @@ pub enum BuildError {
     #[error("cannot unpack the kernel (boot_protocol = \"classic\" would leave that to the guest)")]
     Unpack(#[source] UnpackError),
     /// It can, but not into this guest.
-    #[error("the kernel unpacks to {size:#x} bytes, and the guest has {ram:#x} bytes of RAM: give it more memory")]
+    #[error(
+        "the kernel unpacks to {size:#x} bytes, and the guest has {ram:#x} bytes of RAM: give it more memory"
+    )]
     KernelLargerThanRam {
         /// What the kernel says of itself.
         size: u64,

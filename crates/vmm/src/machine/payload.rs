@@ -136,6 +136,9 @@ impl Payload {
             None if config.image.as_os_str().is_empty() => return Err(BuildError::NoImage),
             None => Source::open(&config.image, "image").map_err(BuildError::Image)?,
         };
+        if image.is_empty() {
+            return Err(BuildError::Empty);
+        }
         let format = match (config.format, detect(&image).map_err(BuildError::Detect)?) {
             // Both names of Linux mean either of its files.
             (None | Some(Format::Linux), Format::BzImage) => Format::BzImage,
