@@ -56,7 +56,8 @@ pub fn note(owner: &str, kind: u32, desc: &[u8]) -> Segment {
     Segment { kind: 4, ..load(0, &bytes) }
 }
 
-/// An ELF64 x86-64 executable. Each segment's bytes lie at a multiple of a page, as linkers place them.
+/// An ELF64 x86-64 executable. Each segment's bytes have pages of their own and lie in them as they will in memory, as
+/// linkers place them.
 pub fn elf(entry: u64, segments: &[Segment]) -> Vec<u8> {
     let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
     for word in [entry, 64, 0] {
@@ -65,17 +66,18 @@ pub fn elf(entry: u64, segments: &[Segment]) -> Vec<u8> {
     for half in [0, 0, 64, 56, u16::try_from(segments.len()).unwrap(), 64, 0, 0] {
         file.extend(half.to_le_bytes()); // e_flags, e_ehsize, e_phentsize, e_phnum, sections
     }
-    let mut offset = 0;
+    let mut offset = 0x1000;
     for Segment { kind, at, bytes, memory_size } in segments {
-        offset += 0x1000;
+        offset += at % 0x1000;
         file.extend(kind.to_le_bytes());
         file.extend(7_u32.to_le_bytes()); // p_flags
         let words = [offset, *at, *at, bytes.len() as u64, *memory_size, 0x1000];
         file.extend(words.into_iter().flat_map(u64::to_le_bytes));
-        offset = (offset + bytes.len() as u64).next_multiple_of(0x1000) - 0x1000;
+        offset = (offset + bytes.len() as u64).next_multiple_of(0x1000);
     }
-    for Segment { bytes, .. } in segments {
-        file.resize(file.len().next_multiple_of(0x1000), 0);
+    for Segment { at, bytes, .. } in segments {
+        let in_page = usize::try_from(at % 0x1000).unwrap();
+        file.resize(file.len().next_multiple_of(0x1000) + in_page, 0);
         file.extend(bytes);
     }
     file
