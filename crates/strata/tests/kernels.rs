@@ -74,10 +74,13 @@ fn waits() -> Vec<u8> {
 /// Does something to the kernel's file while the guest waits, then types; the exit code and standard error.
 fn meddled(scratch: &Scratch, meddle: impl Fn(&File), arguments: &[&str]) -> (i32, String) {
     let mut command = strata(scratch, &waits());
+    // Of long ago, so that every change shows, however coarse the file system's clock.
+    let kernel = File::options().write(true).open(scratch.path("kernel")).unwrap();
+    kernel.set_modified(std::time::UNIX_EPOCH).unwrap();
     let mut child = command.args(arguments).stdin(Stdio::piped()).spawn().unwrap();
     let mut out = child.stdout.take().unwrap();
     out.read_exact(&mut [0]).unwrap();
-    meddle(&File::options().write(true).open(scratch.path("kernel")).unwrap());
+    meddle(&kernel);
     child.stdin.take().unwrap().write_all(b"x").unwrap();
     let output = child.wait_with_output().unwrap();
     (output.status.code().unwrap(), stderr(&output))

@@ -187,10 +187,10 @@ impl MachineBuilder {
         let payload = Payload::open(&self.config, self.image.take())?;
         self.config.settle(payload.format);
         self.config.check()?;
-        // Before a kernel is unpacked and kept, which is work, and the first thing that is left on the host.
         check_settings(&self.config, payload.format)?;
-        let payload = payload.complete(&self.config)?;
         let ram = self.config.memory.spec().build()?;
+        // Last, since it is work, and leaves something on the host: a kernel for the next start.
+        let payload = payload.complete(&self.config, &ram)?;
         ram.mappings().iter().for_each(|mapping| self.calls.show_mapping(mapping));
         let Loaded { state, files } = load(&self.config, &payload, &ram, &self.calls)?;
         drop(payload);

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use strata_boot::{FileImage, FileImageError, Format, Image, detect};
+use strata_memory::Ram;
 
 use super::{BuildError, foreign};
 use crate::config::{BootProtocol, Config};
@@ -153,13 +154,13 @@ impl Payload {
     }
 
     /// Opens the initrd and unpacks the kernel, if `config` says so.
-    pub(super) fn complete(self, config: &Config) -> Result<Self, BuildError> {
+    pub(super) fn complete(self, config: &Config, ram: &Ram) -> Result<Self, BuildError> {
         let Self { format, image, .. } = self;
         let initrd = config.initrd.as_deref().map(|path| Source::open(path, "initrd"));
         let initrd = initrd.transpose().map_err(BuildError::Initrd)?;
         if format == Format::BzImage
             && config.boot_protocol == BootProtocol::Unpacked
-            && let Some(unpacked) = unpack(&image, config.memory.len())?
+            && let Some(unpacked) = unpack(&image, ram.size())?
         {
             return Ok(Self { format: Format::Linux, image: unpacked, initrd });
         }
