@@ -83,7 +83,7 @@ fn what_these_tests_spoil_is_good() {
     {
         run.accepts(kernel, &[]);
     }
-    run.accepts(kernels::packed(&vmlinux(&[0x90; 0x1_2000])), &[]);
+    run.accepts(kernels::packed(&vmlinux(&vec![0x90; 0x1_2000])), &[]);
     assert!(run.0.path("cache/strata/kernels").is_dir());
 }
 
@@ -134,12 +134,12 @@ fn kernels_for_other_processors() {
 #[test]
 fn kernels_that_were_cut_off() {
     let run = Refusal::new("truncated");
-    let good = vmlinux(&[0x90; 0x1_2000]);
+    let good = vmlinux(&vec![0x90; 0x1_2000]);
     run.of(&good[..0x20], &[], &["inside its header, after 32 of 64 bytes", "copied completely"]);
     run.of(&good[..0x50], &[], &["inside its program headers"]);
     run.of(&good[..good.len() - 1], &[], &["inside segment 1", "copied completely"]);
     run.of(&good[..good.len() - 1], &["--memory", "4M"], &["inside segment 1"]);
-    let classic = kernels::classic(&[0x90; 0x1_2000]);
+    let classic = kernels::classic(&vec![0x90; 0x1_2000]);
     run.of(&classic[..0x100], &["--cmdline", "quiet"], &["cut off in its header"]);
     run.of(&classic[..classic.len() - 1], &[], &["the kernel ends after", "copied completely"]);
     let packed = kernels::packed(&good);
@@ -181,8 +181,8 @@ fn compressed_kernels_that_cannot_be_unpacked() {
         refused(&finish(strata(&scratch, &kernel).args(arguments)), words);
         assert!(!scratch.path("cache").exists(), "something was kept");
     };
-    let good = kernels::packed(&vmlinux(&[0x90; 0x1_2000]));
-    let end = PAYLOAD + kernels::gzip(&vmlinux(&[0x90; 0x1_2000])).len();
+    let good = kernels::packed(&vmlinux(&vec![0x90; 0x1_2000]));
+    let end = PAYLOAD + kernels::gzip(&vmlinux(&vec![0x90; 0x1_2000])).len();
     // In the middle of what is compressed, in its checksum, and in its size.
     run(&spoiled(good.clone(), PAYLOAD + 0x3000, &[1]), &[], &["gzip payload is damaged", "classic"]);
     run(&spoiled(good.clone(), end - 8, &[1; 4]), &[], &["gzip payload is damaged"]);

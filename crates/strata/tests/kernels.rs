@@ -28,7 +28,7 @@ fn a_packed_kernel_is_unpacked_once_and_kept() {
     }
     let scratch = Scratch::new("kept");
     // Large enough to be worth keeping.
-    let kernel = packed(&vmlinux(&[POWER_OFF, &[0xf4; 0x1_2000]].concat()));
+    let kernel = packed(&vmlinux(&[POWER_OFF, &vec![0xf4; 0x1_2000]].concat()));
     let caches = |name: &str| scratch.path(name).join("strata/kernels");
     for _ in 0..2 {
         let output = finish(strata(&scratch, &kernel).env("XDG_CACHE_HOME", scratch.path("cache")));

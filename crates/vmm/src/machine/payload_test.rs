@@ -105,7 +105,7 @@ fn meddled(name: &str, kernel: &[u8], meddle: impl Fn(&File)) -> Result<(), Buil
 fn a_file_that_changes_before_it_is_loaded_is_a_named_error_or_what_it_is_then() {
     use std::os::unix::fs::FileExt as _;
 
-    let kernel = kernels::vmlinux(&[0xf4; LARGE]);
+    let kernel = kernels::vmlinux(&vec![0xf4; LARGE]);
     assert!(meddled("intact", &kernel, |_| {}).is_ok());
     // Cut off in its headers, its note, its code: also where it would have been mapped.
     for (at, len) in [0, 0x20, 0x50, 0x1000, 0x2000, 0x1_0000].into_iter().enumerate() {
@@ -124,6 +124,6 @@ fn a_file_that_changes_before_it_is_loaded_is_a_named_error_or_what_it_is_then()
     assert!(meddled("longer", &kernel, |file| file.set_len(1 << 30).unwrap()).is_ok());
     let other = meddled("other", &kernel, |file| file.write_all_at(b"MZ\0\0", 0).unwrap());
     assert!(matches!(other, Err(BuildError::Linux(LinuxError::NotLinux))), "{other:?}");
-    let pvh = kernels::pvh(&[0xf4; LARGE]);
+    let pvh = kernels::pvh(&vec![0xf4; LARGE]);
     assert!(meddled("pvh", &kernel, |file| file.write_all_at(&pvh, 0).unwrap()).is_err(), "entered at 0");
 }
