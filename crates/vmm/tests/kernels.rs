@@ -174,15 +174,16 @@ fn protocols() -> Vec<Protocol> {
     ]
 }
 
-/// What can lie behind 16 MiB of RAM here. Only the first can lend its place to a file's pages; hugepages can if these are
-/// as many and lie as theirs do, which the kernel decides.
+/// What can lie behind 16 MiB of RAM here.
 fn backings() -> Vec<&'static str> {
     let free = fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
-    let has_huge = free.ok().and_then(|free| free.trim().parse::<u32>().ok()).is_some_and(|free| free >= 8);
-    if !has_huge {
+    let mut backings = vec!["anonymous", "memfd"];
+    if free.ok().and_then(|free| free.trim().parse::<u32>().ok()).is_some_and(|free| free >= 8) {
+        backings.push("hugetlb-2m");
+    } else {
         eprintln!("not run: kernels in huge pages: this host has none free");
     }
-    [&["anonymous", "memfd"], if has_huge { &["hugetlb-2m"][..] } else { &[] }].concat()
+    backings
 }
 
 #[test]
