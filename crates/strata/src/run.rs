@@ -101,8 +101,14 @@ fn blame(stop: &Stop, files: FileState) -> Option<&'static str> {
     }
     match files {
         FileState::Intact => None,
-        FileState::Changed => Some("the kernel's or the initrd's file was changed while the guest ran on it"),
-        FileState::Shrunk => Some("the kernel's or the initrd's file was cut off while the guest ran on it"),
+        FileState::Changed => Some(
+            "the kernel's or the initrd's file was changed while the guest ran on it: \
+             replace such a file by renaming another one, not in place",
+        ),
+        FileState::Shrunk => Some(
+            "the kernel's or the initrd's file was cut off while the guest ran on it: \
+             replace such a file by renaming another one, not in place",
+        ),
     }
 }
 

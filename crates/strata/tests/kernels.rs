@@ -99,11 +99,7 @@ fn a_guest_that_fails_on_a_changed_file_is_not_to_blame() {
         let cut = |file: &File| file.set_len(0x3000).unwrap();
         let (code, said) = meddled(&scratch, cut, more);
         assert!([22, 24, 26].contains(&code), "{code}: {said}");
-        assert!(
-            said.ends_with(
-                "strata: the kernel's or the initrd's file was cut off while the guest ran on it\n"
-            )
-        );
+        assert!(said.contains("\nstrata: the kernel's or the initrd's file was cut off"), "{said}");
         assert_eq!(said.lines().count(), 2, "{said}");
         // `ud2`, and no IDT.
         let (code, said) =

@@ -329,6 +329,9 @@ fn a_kernel_that_changes_under_its_guest_ends_it_decently() {
         "{stop:?}"
     );
     assert_eq!(files, FileState::Shrunk);
+    // What has no boot protocol is mapped as well.
+    let elf64 = "format = \"elf64\"\nacpi = true\nirqchip = \"kernel\"";
+    assert_eq!(run_while(elf64, write), (Stop::Reset, FileState::Changed));
     // Shared memory cannot map another file: it has a copy.
     for meddle in [write, cut] {
         assert_eq!(run_while("memory.backing = \"memfd\"", meddle), (Stop::PowerOff, FileState::Intact));

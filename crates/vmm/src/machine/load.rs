@@ -37,7 +37,7 @@ pub(super) fn load(
     let mut state = if has_boot_protocol(payload.format) {
         kernel(config, payload, &mapper, firmware.rsdp)?
     } else {
-        let entry = bare(config, payload, ram)?;
+        let entry = bare(config, payload, &mapper)?;
         // A kernel's loader keeps clear of what the memory map reserves; these know of no memory map.
         firmware.check_clear_of(&entry.loaded)?;
         with_ram_size(entry.state, ram)
@@ -60,9 +60,11 @@ pub(super) fn check_settings(config: &Config, format: Format) -> Result<(), Buil
 }
 
 /// A flat or ELF64 image.
-fn bare(config: &Config, payload: &Payload, ram: &Ram) -> Result<Entry, BuildError> {
+fn bare(config: &Config, payload: &Payload, mapper: &Mapper<'_>) -> Result<Entry, BuildError> {
+    let memory = mapper.ram.memory();
+    let image = Mapped(&payload.image, mapper);
     if payload.format == Format::Elf64 {
-        return Ok(elf::load(ram.memory(), &payload.image, &ElfOptions::default())?);
+        return Ok(elf::load(memory, &image, &ElfOptions::default())?);
     }
     let options = FlatOptions {
         load_at: config.load_at,
@@ -73,7 +75,7 @@ fn bare(config: &Config, payload: &Payload, ram: &Ram) -> Result<Entry, BuildErr
         }),
         ..FlatOptions::new(config.mode.unwrap_or(Mode::Long64))
     };
-    Ok(flat::load(ram.memory(), &payload.image, &options)?)
+    Ok(flat::load(memory, &image, &options)?)
 }
 
 /// What a kernel's command line is by default: its messages come to the serial port.
