@@ -423,6 +423,21 @@ fn ram_may_be_placed_piece_by_piece() {
 }
 
 #[test]
+fn a_segment_across_two_pieces_of_ram_is_copied() {
+    if common::kvm("a segment in two pieces of RAM").is_none() {
+        return;
+    }
+    let folder = Folder::new("across");
+    let path = folder.file("kernel", &large());
+    let pieces = "[[memory.piece]]\nat = 0\nsize = \"1M\"\n\
+         [[memory.piece]]\nat = 0x200000\nsize = \"256K\"\n\
+         [[memory.piece]]\nat = 0x240000\nsize = \"1M\"\n";
+    let file = File::options().write(true).open(&path).unwrap();
+    let outcome = run(builder(&path, pieces), move || file.set_len(0).unwrap()).0;
+    assert_eq!((&outcome.stop, outcome.files()), (&Stop::PowerOff, FileState::Intact));
+}
+
+#[test]
 fn as_many_vcpus_as_can_be_asked_for() {
     let Some(kvm) = common::kvm("many vCPUs") else { return };
     let folder = Folder::new("many");

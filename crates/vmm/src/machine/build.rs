@@ -65,11 +65,9 @@ pub enum BuildError {
     #[error("cannot unpack the kernel (boot_protocol = \"classic\" would leave that to the guest)")]
     Unpack(#[source] UnpackError),
     /// It can, but not into this guest.
-    #[error(
-        "the kernel unpacks to {size:#x} bytes, and the guest has {ram:#x} bytes of RAM: give it more memory"
-    )]
+    #[error("the kernel takes {size:#x} bytes, and the guest has {ram:#x} bytes of RAM: give it more memory")]
     KernelLargerThanRam {
-        /// What the kernel says of itself.
+        /// What the kernel takes at least, as a file or unpacked.
         size: u64,
         /// All of the guest's RAM.
         ram: u64,

@@ -140,15 +140,17 @@ impl Payload {
         if image.is_empty() {
             return Err(BuildError::Empty);
         }
-        let format = match (config.format, detect(&image).map_err(BuildError::Detect)?) {
-            // Both names of Linux mean either of its files.
-            (None | Some(Format::Linux), Format::BzImage) => Format::BzImage,
-            (Some(format), _) => format,
-            (None, Format::Flat) => {
-                foreign::refuse(&image)?;
-                Format::Flat
-            }
-            (None, found) => found,
+        let format = match config.format {
+            Some(format) if format != Format::Linux => format,
+            asked => match detect(&image).map_err(BuildError::Detect)? {
+                // "Linux" means either of its files.
+                Format::BzImage => Format::BzImage,
+                Format::Flat if asked.is_none() => {
+                    foreign::refuse(&image)?;
+                    Format::Flat
+                }
+                found => asked.unwrap_or(found),
+            },
         };
         Ok(Self { format, image, initrd: None })
     }
@@ -179,6 +181,14 @@ fn unpack(image: &Source, ram: u64) -> Result<Option<Source>, BuildError> {
 
     // What fills the guest's RAM and more cannot be loaded into it: no file makes the host unpack that.
     let limit = ram.min(MAX);
+    let too_large = |size| match size {
+        ..=MAX => BuildError::KernelLargerThanRam { size, ram },
+        _ => BuildError::Unpack(UnpackError::TooLarge { size, limit: MAX }),
+    };
+    // Nor does one make it read what is larger than that to begin with.
+    if image.len() > limit {
+        return Err(too_large(image.len()));
+    }
     let unpacked = match image {
         Source::Bytes(bytes) => {
             let mut unpacked = Vec::new();
@@ -212,9 +222,7 @@ fn unpack(image: &Source, ram: u64) -> Result<Option<Source>, BuildError> {
         ) => Ok(None),
         // Unpacking itself would help none of these.
         Err(UnpackError::BzImage(error)) => Err(BuildError::Linux(LinuxError::BzImage(error))),
-        Err(UnpackError::TooLarge { size, .. }) if size <= MAX => {
-            Err(BuildError::KernelLargerThanRam { size, ram })
-        }
+        Err(UnpackError::TooLarge { size, .. }) => Err(too_large(size)),
         Err(error) => Err(BuildError::Unpack(error)),
     }
 }

@@ -1,5 +1,6 @@
 use std::fs;
 
+use proptest::prelude::*;
 use strata_boot::PlaceError;
 use strata_boot::linux::LinuxError;
 use strata_memory::RamSpec;
@@ -126,4 +127,46 @@ fn a_file_that_changes_before_it_is_loaded_is_a_named_error_or_what_it_is_then()
     assert!(matches!(other, Err(BuildError::Linux(LinuxError::NotLinux))), "{other:?}");
     let pvh = kernels::pvh(&vec![0xf4; LARGE]);
     assert!(meddled("pvh", &kernel, |file| file.write_all_at(&pvh, 0).unwrap()).is_err(), "entered at 0");
+}
+
+/// What the tests of many damaged kernels damage.
+fn good_kernels() -> Vec<Vec<u8>> {
+    let code = [0xf4; 0x300];
+    let kernel = kernels::vmlinux(&code);
+    vec![
+        kernels::packed(&kernel),
+        kernels::classic(&code),
+        kernels::pvh(&code),
+        kernels::multiboot(&code),
+        kernels::elf(kernels::AT, &[kernels::load(kernels::AT, &code)]),
+        kernel,
+    ]
+}
+
+proptest! {
+    /// Whatever the bytes and whatever they are taken for: an error, or a machine that lacks nothing but KVM.
+    #[test]
+    fn damaged_kernels_never_panic(
+        mut image in prop::sample::select(good_kernels()),
+        changes in prop::collection::vec((0..0x500_usize, any::<u8>()), 0..8),
+        cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
+        format in prop::option::of(prop::sample::select(Format::ALL.to_vec())),
+        classic in any::<bool>(),
+    ) {
+        for (at, byte) in changes {
+            let at = at % image.len();
+            image[at] = byte;
+        }
+        if let Some(cut) = cut {
+            image.truncate(cut.index(image.len()));
+        }
+        let mut config = Config { format, kvm: "/nonexistent/kvm".into(), ..Config::default() };
+        config.memory.size = Some(crate::config::ByteSize(4 << 20));
+        if classic {
+            config.boot_protocol = BootProtocol::Classic;
+        }
+        let error = crate::Machine::builder(config).image(image).build().unwrap_err();
+        prop_assert!(!error.is_the_hosts() || matches!(error, BuildError::Open(_)), "{error:?}");
+        prop_assert!(!error.to_string().is_empty());
+    }
 }
