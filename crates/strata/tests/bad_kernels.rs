@@ -407,6 +407,16 @@ fn configuration_files_name_kernels_beside_them() {
 }
 
 #[test]
+fn no_report_is_begun_of_what_does_not_run() {
+    let run = Refusal::new("no-report");
+    let (report, record) = (run.0.path("report.json"), run.0.path("record.json"));
+    let files = ["--report", report.to_str().unwrap(), "--record", record.to_str().unwrap()];
+    run.of(&vmlinux(CODE)[..0x50], &files, &["inside its program headers"]);
+    run.accepts(vmlinux(CODE), &files);
+    assert!(!report.exists() && !record.exists());
+}
+
+#[test]
 fn huge_pages_that_the_host_lacks_are_the_hosts() {
     let pages = Path::new("/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages");
     if !fs::read_to_string(pages).is_ok_and(|free| free.trim() == "0") {
