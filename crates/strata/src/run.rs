@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use strata_vmm::cassette::{Recorder, VcpuRecorder};
 use strata_vmm::config::{LayerError, Serial};
+use strata_vmm::file_fault::FileState;
 use strata_vmm::kvm::{CallError, StraceLog};
 use strata_vmm::machine::{BuildError, RunError};
 use strata_vmm::vcpu::Vcpu as _;
@@ -71,12 +72,44 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let machine = builder.build()?;
 
     let terminal = input.key_by_key();
-    let stop = if plain { machine.run()?.stop } else { watched(machine, options, dirty_log, &output)? };
+    let (stop, files) = if plain {
+        let outcome = machine.run()?;
+        let files = outcome.files();
+        (outcome.stop, files)
+    } else {
+        watched(machine, options, dirty_log, &output)?
+    };
     drop(terminal);
     if !options.quiet {
         crate::say(&stop.to_string());
+        if let Some(blame) = blame(&stop, files) {
+            crate::say(blame);
+        }
     }
     Ok(stop.exit_code())
+}
+
+/// A guest whose kernel or initrd was meddled with, and which then failed.
+fn blame(stop: &Stop, files: FileState) -> Option<&'static str> {
+    match stop {
+        Stop::VcpuFailed { .. }
+        | Stop::MemoryFault { .. }
+        | Stop::InternalError { .. }
+        | Stop::TripleFault
+        | Stop::Panicked => {}
+        _ => return None,
+    }
+    match files {
+        FileState::Intact => None,
+        FileState::Changed => Some(
+            "the kernel's or the initrd's file was changed while the guest ran on it: \
+             replace such a file by renaming another one, not in place",
+        ),
+        FileState::Shrunk => Some(
+            "the kernel's or the initrd's file was cut off while the guest ran on it: \
+             replace such a file by renaming another one, not in place",
+        ),
+    }
 }
 
 /// What watches each vCPU of a run that is reported, recorded or both.
@@ -88,7 +121,7 @@ fn watched(
     options: &RunOptions,
     dirty_log: bool,
     output: &Output,
-) -> Result<Stop, Error> {
+) -> Result<(Stop, FileState), Error> {
     // A file that cannot be written should be known before the guest runs, not after.
     let create =
         |path: &PathBuf| File::create(path).map_err(|source| Error::File { path: path.clone(), source });
@@ -122,7 +155,8 @@ fn watched(
         let written = report.map_err(Error::State)?.write_to(file);
         written.map_err(|source| Error::File { path: path.clone(), source })?;
     }
-    Ok(outcome.stop)
+    let files = outcome.files();
+    Ok((outcome.stop, files))
 }
 
 /// A configuration is a page of text; a device or a disk image named by mistake is not read to its end.

@@ -199,21 +199,15 @@ impl KernelCache {
         let known = Identity::of(kernel).map_err(CacheError::Read)?.ok_or(CacheError::NotAFile)?;
         let found = match &self.folder {
             None => Err(NotKept::NoFolder),
-            Some(path) => Folder::existing(path),
+            Some(path) => Folder::existing(path).map(|folder| (folder, path)),
         };
-        if let Ok(Some(folder)) = &found
+        if let Ok((Some(folder), _)) = &found
             && let Some(file) = folder.find(&known.name())
         {
             return Ok(Unpacked { file, origin: Origin::Known });
         }
-        let folder = match (found, &self.folder) {
-            (Ok(Some(folder)), _) => Ok(folder),
-            (Ok(None), Some(path)) => Folder::create(path),
-            (Ok(None), None) => Err(NotKept::NoFolder),
-            (Err(why), _) => Err(why),
-        };
-        let folder = match folder {
-            Ok(folder) => folder,
+        let (folder, path) = match found {
+            Ok(found) => found,
             Err(why) => {
                 let file = unpacked(kernel, unpack)?;
                 return Ok(Unpacked { file, origin: Origin::NotKept(why) });
@@ -223,12 +217,16 @@ impl KernelCache {
         let began = SystemTime::now();
         let (copy, hash) = snapshot(kernel, known.size)?;
         let name = format!("v1-{hash}");
-        let (file, origin) = if let Some(file) = folder.find(&name) {
-            (file, Origin::SameContent)
+        let (folder, file, origin) = if let Some(folder) = &folder
+            && let Some(file) = folder.find(&name)
+        {
+            (*folder, file, Origin::SameContent)
         } else {
             let file = unpacked(&copy, unpack)?;
-            match folder.keep(&name, &file) {
-                Ok(kept) => (kept, Origin::Unpacked),
+            // Not before there is something to keep.
+            let folder = folder.map_or_else(|| Folder::create(path), Ok);
+            match folder.and_then(|folder| Ok((folder, folder.keep(&name, &file)?))) {
+                Ok((folder, kept)) => (folder, kept, Origin::Unpacked),
                 Err(why) => return Ok(Unpacked { file, origin: Origin::NotKept(why) }),
             }
         };

@@ -3,6 +3,7 @@
 //! Every key has a default, so that `Config::default()` and an empty file are the same machine. Unknown keys are
 //! refused, with their place in the file.
 
+mod check;
 mod layers;
 mod units;
 
@@ -14,6 +15,7 @@ use strata_cpu::{Access, Baseline, Mapping, Mode, PageSize};
 use strata_memory::{Backing, HugePageSize, Piece, RamSpec};
 use vm_memory::GuestAddress;
 
+pub use check::ConfigError;
 pub use layers::LayerError;
 pub use units::{ByteSize, Duration};
 
@@ -349,55 +351,6 @@ pub struct Debug {
     pub breakpoints: Vec<u64>,
 }
 
-/// A configuration that says two things that cannot both be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// `cpus` is out of range.
-    #[error("{0} vCPUs: a machine has 1 to 255")]
-    Cpus(u32),
-    /// Several vCPUs cannot start without local APICs.
-    #[error("{0} vCPUs need `irqchip = \"kernel\"`: the others are started through their local APICs")]
-    CpusWithoutIrqchip(u32),
-    /// Interrupts need a controller.
-    #[error("{what} needs `irqchip = \"kernel\"`")]
-    NeedsIrqchip {
-        /// What needs it.
-        what: &'static str,
-    },
-    /// RAM is described in both ways.
-    #[error("memory.size and memory.piece exclude each other: a machine's RAM is either planned or placed")]
-    SizeAndPieces,
-    /// No such interrupt.
-    #[error("stub {stub} asks for interrupt {irq}: the controllers have 0 to 23")]
-    NoSuchIrq {
-        /// Which stub.
-        stub: usize,
-        /// What it asks for.
-        irq: u32,
-    },
-    /// A stub has no place, or two.
-    #[error("stub {0}: give it either a `port` or an `mmio` address")]
-    StubPlace(usize),
-    /// No such register.
-    #[error(
-        "no register {0:?}: the general registers are rax to rdx, rsi, rdi, rbp, rsp, r8 to r15, and rflags"
-    )]
-    Register(String),
-    /// `debug.step` is zero.
-    #[error("debug.step is 0: give the number of instructions to step, at least 1")]
-    NoSteps,
-    /// More breakpoints than debug registers.
-    #[error("{0} breakpoints: the processor has four")]
-    Breakpoints(usize),
-    /// A budget of nothing.
-    #[error("budget.{0} is 0: the guest would never run; leave it out for no limit")]
-    EmptyBudget(&'static str),
-}
-
-/// KVM's IOAPIC has 24 inputs (Intel 82093AA data sheet, 3.2.4).
-const LAST_GSI: u32 = 23;
-
 impl Config {
     /// Reads a configuration file's text. It is not yet [`check`](Self::check)ed.
     ///
@@ -418,56 +371,6 @@ impl Config {
         if is_kernel && self.memory.piece.is_empty() {
             self.memory.size.get_or_insert(ByteSize(DEFAULT_KERNEL_RAM));
         }
-    }
-
-    /// Checks what can be checked without a host.
-    ///
-    /// # Errors
-    ///
-    /// The first contradiction found.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        if !(1..=255).contains(&self.cpus) {
-            return Err(ConfigError::Cpus(self.cpus));
-        }
-        if self.irqchip != Irqchip::Kernel {
-            if self.cpus > 1 {
-                return Err(ConfigError::CpusWithoutIrqchip(self.cpus));
-            }
-            if self.pit {
-                return Err(ConfigError::NeedsIrqchip { what: "the PIT" });
-            }
-            if self.acpi == Some(true) {
-                return Err(ConfigError::NeedsIrqchip { what: "ACPI" });
-            }
-            if self.stub.iter().any(|stub| stub.irq.is_some()) {
-                return Err(ConfigError::NeedsIrqchip { what: "a stub's interrupt" });
-            }
-        }
-        if self.memory.size.is_some() && !self.memory.piece.is_empty() {
-            return Err(ConfigError::SizeAndPieces);
-        }
-        for (stub, irq) in self.stub.iter().enumerate().filter_map(|(at, stub)| stub.irq.map(|irq| (at, irq)))
-        {
-            if irq > LAST_GSI {
-                return Err(ConfigError::NoSuchIrq { stub, irq });
-            }
-        }
-        if let Some(stub) = self.stub.iter().position(|stub| stub.port.is_some() == stub.mmio.is_some()) {
-            return Err(ConfigError::StubPlace(stub));
-        }
-        if self.budget.exits == Some(0) {
-            return Err(ConfigError::EmptyBudget("exits"));
-        }
-        if self.budget.wall.is_some_and(|wall| wall.0.is_zero()) {
-            return Err(ConfigError::EmptyBudget("wall"));
-        }
-        if self.debug.step == Some(0) {
-            return Err(ConfigError::NoSteps);
-        }
-        if self.debug.breakpoints.len() > 4 {
-            return Err(ConfigError::Breakpoints(self.debug.breakpoints.len()));
-        }
-        Ok(())
     }
 }
 

@@ -33,7 +33,7 @@ impl Default for Limits {
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A folder that is this user's alone.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Folder<'a>(&'a Path);
 
 impl<'a> Folder<'a> {

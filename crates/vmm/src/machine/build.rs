@@ -18,7 +18,7 @@ use strata_cpu::x86_64::msr::boot_msrs;
 use strata_devices::{Bus, BusError};
 use strata_memory::{Ram, RamError, Slot, layout};
 
-use super::load::{Loaded, load};
+use super::load::{Loaded, check_settings, load};
 use super::payload::{FileError, Payload};
 use super::{Machine, MachineBuilder, Sources, devices};
 use crate::config::{Config, ConfigError, Irqchip};
@@ -41,22 +41,41 @@ pub enum BuildError {
     #[error("no image: name the file to run")]
     NoImage,
     /// The image cannot be had.
-    #[error("no image")]
-    Image(#[source] FileError),
+    #[error(transparent)]
+    Image(FileError),
     /// Nor can the initrd.
-    #[error("no initrd")]
-    Initrd(#[source] FileError),
+    #[error(transparent)]
+    Initrd(FileError),
     /// The image's headers cannot be read.
     #[error("cannot read the image")]
     Detect(#[source] io::Error),
+    /// The image has no bytes.
+    #[error("the image is empty: was it built?")]
+    Empty,
+    /// The image has no format of those that there are loaders for, and is known to be something else.
+    #[error("the image is {is}: {advice}; if it is code all the same, set format = \"flat\"")]
+    Foreign {
+        /// What it is.
+        is: &'static str,
+        /// What to do about it.
+        advice: &'static str,
+    },
     /// The kernel in the image cannot be unpacked.
     #[cfg(feature = "unpack")]
-    #[error("cannot unpack the kernel: `boot_protocol = \"classic\"` leaves that to itself")]
+    #[error("cannot unpack the kernel (boot_protocol = \"classic\" would leave that to the guest)")]
     Unpack(#[source] UnpackError),
-    /// Nor can it be kept or read.
+    /// It can, but not into this guest.
+    #[error("the kernel takes {size:#x} bytes, and the guest has {ram:#x} bytes of RAM: give it more memory")]
+    KernelLargerThanRam {
+        /// What the kernel takes at least, as a file or unpacked.
+        size: u64,
+        /// All of the guest's RAM.
+        ram: u64,
+    },
+    /// The packed kernel cannot be read, or the unpacked one be held.
     #[cfg(feature = "unpack")]
-    #[error("cannot unpack the kernel")]
-    Cache(#[source] CacheError<UnpackError>),
+    #[error(transparent)]
+    Cache(CacheError<UnpackError>),
     /// A setting that every image but a flat one decides by itself.
     #[error(
         "`{key}` is for flat images: an ELF image or a kernel says it itself; leave it out, or set format = \"flat\""
@@ -80,7 +99,7 @@ pub enum BuildError {
     #[error("cannot describe the machine to the kernel")]
     Acpi(#[source] AcpiError),
     /// There is no room for that description.
-    #[error("cannot put the ACPI tables into the guest's RAM: they lie below 1 MiB")]
+    #[error("the ACPI tables need RAM of their own at the end of the first MiB")]
     Firmware(#[source] PlaceError),
     /// A device would never be reached.
     #[error("the device {name} at {base:#x} lies in the RAM at {start:#x}, which hides it: move one of them")]
@@ -148,6 +167,8 @@ impl BuildError {
                     | RamError::Memfd { .. }
                     | RamError::Map { .. }
             ),
+            #[cfg(feature = "unpack")]
+            Self::Cache(CacheError::Memory(_)) | Self::Unpack(UnpackError::Write(_)) => true,
             Self::Open(_) | Self::Missing { .. } | Self::Call(_) | Self::Cpuid(_) | Self::Irq(_) => true,
             _ => false,
         }
@@ -164,7 +185,10 @@ impl MachineBuilder {
         let payload = Payload::open(&self.config, self.image.take())?;
         self.config.settle(payload.format);
         self.config.check()?;
+        check_settings(&self.config, payload.format)?;
         let ram = self.config.memory.spec().build()?;
+        // Last, since it is work, and leaves something on the host: a kernel for the next start.
+        let payload = payload.complete(&self.config, &ram)?;
         ram.mappings().iter().for_each(|mapping| self.calls.show_mapping(mapping));
         let Loaded { state, files } = load(&self.config, &payload, &ram, &self.calls)?;
         drop(payload);

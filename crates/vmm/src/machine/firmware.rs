@@ -1,11 +1,45 @@
 //! What a kernel is told of its machine: the memory map, and the devices that are really there.
 
 use strata_boot::acpi::{Acpi, AcpiDevice, PowerRegisters};
+use strata_boot::{Loaded, PlaceError};
 use strata_devices::AcpiRegisters;
 use strata_memory::{Entry, Kind, MemoryMap, Ram, layout};
 
+use super::BuildError;
 use super::devices::{ACPI_REGISTERS, CMOS_PORT, COM1, GED_GSI, PVPANIC_PORT};
 use crate::config::{Config, Serial};
+
+/// What firmware has left in RAM.
+#[derive(Debug, Default)]
+pub(super) struct Firmware {
+    /// Where the guest finds its ACPI tables, if it has any.
+    pub(super) rsdp: Option<u64>,
+    loaded: Vec<Loaded>,
+}
+
+/// Writes the ACPI tables of a machine that has them.
+pub(super) fn write(config: &Config, ram: &Ram) -> Result<Firmware, BuildError> {
+    if config.acpi != Some(true) {
+        return Ok(Firmware::default());
+    }
+    let tables = acpi(config).tables().map_err(BuildError::Acpi)?;
+    let loaded = tables.write_to(ram.memory()).map_err(BuildError::Firmware)?;
+    Ok(Firmware { rsdp: Some(tables.rsdp()), loaded })
+}
+
+impl Firmware {
+    /// Refuses an image that lies over the tables.
+    pub(super) fn check_clear_of(&self, image: &[Loaded]) -> Result<(), BuildError> {
+        let overlaps = |a: &Loaded, b: &Loaded| {
+            a.start < b.start.saturating_add(b.len) && b.start < a.start.saturating_add(a.len)
+        };
+        let pairs = self.loaded.iter().flat_map(|a| image.iter().map(move |b| (a, b)));
+        match pairs.into_iter().find(|(a, b)| overlaps(a, b)) {
+            Some((&a, &b)) => Err(BuildError::Firmware(PlaceError::Overlap { a, b })),
+            None => Ok(()),
+        }
+    }
+}
 
 /// RAM, less what a PC has at the end of its first MiB: the ACPI tables are there.
 pub(super) fn memory_map(ram: &Ram) -> MemoryMap {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use strata_boot::elf::{self, ElfOptions};
 use strata_boot::flat::{self, FlatOptions};
-use strata_boot::{Cmdline, Format, Image, KernelOptions, linux, multiboot, pvh};
+use strata_boot::{Cmdline, Entry, Format, Image, KernelOptions, linux, multiboot, pvh};
 use strata_cpu::{Mapping, Mode, RFlags, X86State};
 use strata_memory::vm_memory::GuestAddress;
 use strata_memory::{Ram, layout};
@@ -33,22 +33,38 @@ pub(super) fn load(
     calls: &Calls,
 ) -> Result<Loaded, BuildError> {
     let mapper = Mapper { ram, calls, files: RefCell::default() };
+    let firmware = firmware::write(config, ram)?;
     let mut state = if has_boot_protocol(payload.format) {
-        kernel(config, payload, &mapper)?
+        kernel(config, payload, &mapper, firmware.rsdp)?
     } else {
-        not_for_kernels(config)?;
-        let state = bare(config, payload, ram)?;
-        with_ram_size(state, ram)
+        let entry = bare(config, payload, &mapper)?;
+        // A kernel's loader keeps clear of what the memory map reserves; these know of no memory map.
+        firmware.check_clear_of(&entry.loaded)?;
+        with_ram_size(entry.state, ram)
     };
     set_registers(&mut state, config)?;
     Ok(Loaded { state, files: mapper.files.into_inner() })
 }
 
-/// A flat or ELF64 image.
-fn bare(config: &Config, payload: &Payload, ram: &Ram) -> Result<X86State, BuildError> {
-    if payload.format == Format::Elf64 {
+/// Checks what a configuration says of an image against the image's format.
+pub(super) fn check_settings(config: &Config, format: Format) -> Result<(), BuildError> {
+    if format != Format::Flat {
         for_flat_images(config)?;
-        return Ok(elf::load(ram.memory(), &payload.image, &ElfOptions::default())?.state);
+    }
+    if has_boot_protocol(format) {
+        cmdline(config, format)?;
+    } else {
+        not_for_kernels(config)?;
+    }
+    Ok(())
+}
+
+/// A flat or ELF64 image.
+fn bare(config: &Config, payload: &Payload, mapper: &Mapper<'_>) -> Result<Entry, BuildError> {
+    let memory = mapper.ram.memory();
+    let image = Mapped(&payload.image, mapper);
+    if payload.format == Format::Elf64 {
+        return Ok(elf::load(memory, &image, &ElfOptions::default())?);
     }
     let options = FlatOptions {
         load_at: config.load_at,
@@ -59,41 +75,11 @@ fn bare(config: &Config, payload: &Payload, ram: &Ram) -> Result<X86State, Build
         }),
         ..FlatOptions::new(config.mode.unwrap_or(Mode::Long64))
     };
-    Ok(flat::load(ram.memory(), &payload.image, &options)?.state)
+    Ok(flat::load(memory, &image, &options)?)
 }
 
 /// What a kernel's command line is by default: its messages come to the serial port.
 const CMDLINE: &str = "console=ttyS0";
-
-/// A kernel with a boot protocol.
-fn kernel(config: &Config, payload: &Payload, mapper: &Mapper<'_>) -> Result<X86State, BuildError> {
-    for_flat_images(config)?;
-    let ram = mapper.ram;
-    let tables = if config.acpi == Some(true) {
-        let tables = firmware::acpi(config).tables().map_err(BuildError::Acpi)?;
-        tables.write_to(ram.memory()).map_err(BuildError::Firmware)?;
-        Some(tables)
-    } else {
-        None
-    };
-    let initrd = payload.initrd.as_ref().map(|initrd| Mapped(initrd, mapper));
-    let options = KernelOptions {
-        cmdline: cmdline(config, payload.format)?,
-        initrd: initrd.as_ref().map(|initrd| initrd as &dyn Image),
-        memory_map: firmware::memory_map(ram),
-        rsdp: tables.map(|tables| tables.rsdp()),
-        // No backing that a configuration can name has been written to before.
-        ram_is_zero: true,
-    };
-    let image = Mapped(&payload.image, mapper);
-    let memory = ram.memory();
-    let entry = match payload.format {
-        Format::Pvh => pvh::load(memory, &image, &options)?,
-        Format::Multiboot => multiboot::load(memory, &image, &options)?,
-        _ => linux::load(memory, &image, &options)?,
-    };
-    Ok(entry.state)
-}
 
 /// The command line as configured. For Linux `pci=off` is added, unless it says something of PCI itself: there is no bus, and
 /// a kernel that looks for one complains of not finding it.
@@ -105,6 +91,33 @@ fn cmdline(config: &Config, format: Format) -> Result<Cmdline, BuildError> {
         cmdline.push("pci=off")?;
     }
     Ok(cmdline)
+}
+
+/// A kernel with a boot protocol.
+fn kernel(
+    config: &Config,
+    payload: &Payload,
+    mapper: &Mapper<'_>,
+    rsdp: Option<u64>,
+) -> Result<X86State, BuildError> {
+    let ram = mapper.ram;
+    let initrd = payload.initrd.as_ref().map(|initrd| Mapped(initrd, mapper));
+    let options = KernelOptions {
+        cmdline: cmdline(config, payload.format)?,
+        initrd: initrd.as_ref().map(|initrd| initrd as &dyn Image),
+        memory_map: firmware::memory_map(ram),
+        rsdp,
+        // No backing that a configuration can name has been written to before.
+        ram_is_zero: true,
+    };
+    let image = Mapped(&payload.image, mapper);
+    let memory = ram.memory();
+    let entry = match payload.format {
+        Format::Pvh => pvh::load(memory, &image, &options)?,
+        Format::Multiboot => multiboot::load(memory, &image, &options)?,
+        _ => linux::load(memory, &image, &options)?,
+    };
+    Ok(entry.state)
 }
 
 /// Refuses settings that every other image decides by itself.

@@ -8,6 +8,7 @@ mod build;
 mod console;
 mod devices;
 mod firmware;
+mod foreign;
 mod irq;
 mod load;
 mod payload;

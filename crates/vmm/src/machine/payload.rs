@@ -1,17 +1,16 @@
 //! What is to run: opened, recognised and, if it is a compressed kernel, unpacked. Nothing is asked of KVM here.
 
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use strata_boot::{FileImage, FileImageError, Format, Image, detect};
+use strata_memory::Ram;
 
-use super::BuildError;
+use super::{BuildError, foreign};
 use crate::config::{BootProtocol, Config};
-#[cfg(feature = "unpack")]
-use crate::kernel_cache::KernelCache;
 
 /// An image, wherever its bytes are.
 #[derive(Debug)]
@@ -35,18 +34,24 @@ pub(super) struct Payload {
 #[non_exhaustive]
 pub enum FileError {
     /// It is not there, or may not be read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read the {role} {}", path.display())]
     Open {
+        /// What it was to be: `image` or `initrd`.
+        role: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// It is a directory, a FIFO or a device.
-    #[error("{} is not a regular file", path.display())]
+    /// It is a directory, a FIFO, a socket or a device.
+    #[error("the {role} {} is {found}, not a regular file: name the file itself", path.display())]
     NotRegular {
+        /// What it was to be: `image` or `initrd`.
+        role: &'static str,
         /// The path.
         path: PathBuf,
+        /// What it is.
+        found: &'static str,
     },
 }
 
@@ -55,13 +60,16 @@ const SMALL: u64 = 64 << 10;
 
 impl Source {
     /// Opens a regular file: a FIFO would block, a device might never end.
-    fn open(path: &Path) -> Result<Self, FileError> {
-        let failed = |source| FileError::Open { path: path.to_owned(), source };
-        // Opened first and looked at then, so that it is the same file; without blocking, should it be a FIFO.
-        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+    fn open(path: &Path, role: &'static str) -> Result<Self, FileError> {
+        let failed = |source| FileError::Open { role, path: path.to_owned(), source };
+        // Opened first and looked at then, so that it is the same file; without blocking, should it be a FIFO, and without
+        // becoming the one that Ctrl-C is typed at, should it be a terminal.
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file = File::options().read(true).custom_flags(flags).open(path).map_err(failed)?;
+        let kind = file.metadata().map_err(failed)?.file_type();
         let file = FileImage::new(file).map_err(|error| match error {
             FileImageError::Metadata(source) => failed(source),
-            _ => FileError::NotRegular { path: path.to_owned() },
+            _ => FileError::NotRegular { role, path: path.to_owned(), found: kind_of_file(kind) },
         })?;
         if file.len() > SMALL {
             return Ok(Self::File(file));
@@ -107,22 +115,54 @@ impl Image for Source {
     }
 }
 
+/// What a path leads to that is no regular file.
+fn kind_of_file(kind: FileType) -> &'static str {
+    if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
 impl Payload {
-    /// Opens what `config` names, or takes `given` as the image.
+    /// Opens the image that `config` names, or takes `given`, and recognises it. Whether the rest of the configuration fits
+    /// such an image can then be checked before [`complete`](Self::complete) does any work.
     pub(super) fn open(config: &Config, given: Option<Vec<u8>>) -> Result<Self, BuildError> {
         let image = match given {
             Some(bytes) => Source::Bytes(bytes),
             None if config.image.as_os_str().is_empty() => return Err(BuildError::NoImage),
-            None => Source::open(&config.image).map_err(BuildError::Image)?,
+            None => Source::open(&config.image, "image").map_err(BuildError::Image)?,
         };
+        if image.is_empty() {
+            return Err(BuildError::Empty);
+        }
         let format = match config.format {
-            Some(format) => format,
-            None => detect(&image).map_err(BuildError::Detect)?,
+            Some(format) if format != Format::Linux => format,
+            asked => match detect(&image).map_err(BuildError::Detect)? {
+                // "Linux" means either of its files.
+                Format::BzImage => Format::BzImage,
+                Format::Flat if asked.is_none() => {
+                    foreign::refuse(&image)?;
+                    Format::Flat
+                }
+                found => asked.unwrap_or(found),
+            },
         };
-        let initrd = config.initrd.as_deref().map(Source::open).transpose().map_err(BuildError::Initrd)?;
+        Ok(Self { format, image, initrd: None })
+    }
+
+    /// Opens the initrd and unpacks the kernel, if `config` says so.
+    pub(super) fn complete(self, config: &Config, ram: &Ram) -> Result<Self, BuildError> {
+        let Self { format, image, .. } = self;
+        let initrd = config.initrd.as_deref().map(|path| Source::open(path, "initrd"));
+        let initrd = initrd.transpose().map_err(BuildError::Initrd)?;
         if format == Format::BzImage
             && config.boot_protocol == BootProtocol::Unpacked
-            && let Some(unpacked) = unpack(&image)?
+            && let Some(unpacked) = unpack(&image, ram.size())?
         {
             return Ok(Self { format: Format::Linux, image: unpacked, initrd });
         }
@@ -130,26 +170,36 @@ impl Payload {
     }
 }
 
-/// The kernel out of a bzImage; `None` if it can only unpack itself.
+/// The kernel out of a bzImage, for a guest with `ram` bytes of RAM; `None` if it can only unpack itself.
 #[cfg(feature = "unpack")]
-fn unpack(image: &Source) -> Result<Option<Source>, BuildError> {
-    use crate::kernel_cache::CacheError;
-    use strata_boot::linux::{UnpackError, unpack};
+fn unpack(image: &Source, ram: u64) -> Result<Option<Source>, BuildError> {
+    use crate::kernel_cache::{CacheError, KernelCache};
+    use strata_boot::linux::{LinuxError, UnpackError, unpack};
 
-    /// More than any kernel has, unpacked; less than would fill a host.
-    const LIMIT: u64 = 1 << 30;
+    /// More than any kernel has, unpacked.
+    const MAX: u64 = 1 << 30;
 
+    // What fills the guest's RAM and more cannot be loaded into it: no file makes the host unpack that.
+    let limit = ram.min(MAX);
+    let too_large = |size| match size {
+        ..=MAX => BuildError::KernelLargerThanRam { size, ram },
+        _ => BuildError::Unpack(UnpackError::TooLarge { size, limit: MAX }),
+    };
+    // Nor does one make it read what is larger than that to begin with.
+    if image.len() > limit {
+        return Err(too_large(image.len()));
+    }
     let unpacked = match image {
         Source::Bytes(bytes) => {
             let mut unpacked = Vec::new();
-            unpack(bytes, LIMIT, &mut unpacked).map(|_| Source::Bytes(unpacked))
+            unpack(bytes, limit, &mut unpacked).map(|_| Source::Bytes(unpacked))
         }
         Source::File(file) => {
             let unpacked = KernelCache::of_user().get(file.file(), |packed, into| {
                 let packed = packed.try_clone().map_err(UnpackError::Read)?;
                 let packed =
                     FileImage::new(packed).map_err(|error| UnpackError::Read(io::Error::other(error)))?;
-                unpack(&packed, LIMIT, into).map(drop)
+                unpack(&packed, limit, into).map(drop)
             });
             match unpacked {
                 Ok(unpacked) => {
@@ -170,6 +220,9 @@ fn unpack(image: &Source) -> Result<Option<Source>, BuildError> {
             | UnpackError::Unsupported { .. }
             | UnpackError::NotElf,
         ) => Ok(None),
+        // Unpacking itself would help none of these.
+        Err(UnpackError::BzImage(error)) => Err(BuildError::Linux(LinuxError::BzImage(error))),
+        Err(UnpackError::TooLarge { size, .. }) => Err(too_large(size)),
         Err(error) => Err(BuildError::Unpack(error)),
     }
 }
@@ -177,6 +230,10 @@ fn unpack(image: &Source) -> Result<Option<Source>, BuildError> {
 /// Without the feature `unpack` every kernel unpacks itself.
 #[cfg(not(feature = "unpack"))]
 #[allow(clippy::unnecessary_wraps, reason = "the same signature as with the feature")]
-fn unpack(_: &Source) -> Result<Option<Source>, BuildError> {
+fn unpack(_: &Source, _: u64) -> Result<Option<Source>, BuildError> {
     Ok(None)
 }
+
+#[cfg(test)]
+#[path = "payload_test.rs"]
+mod tests;
