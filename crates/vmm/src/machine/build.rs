@@ -204,6 +204,7 @@ impl MachineBuilder {
             wall: config.budget.wall.map(|wall| wall.0),
             control: self.control.clone(),
             sources: Sources(sources),
+            power: self.power.clone(),
             files,
         })
     }

@@ -48,6 +48,7 @@ pub struct Machine {
     wall: Option<std::time::Duration>,
     control: Control,
     sources: Sources,
+    power: PowerButton,
     /// The files that RAM maps.
     files: Vec<FileMapping>,
 }
@@ -115,6 +116,19 @@ impl Machine {
     /// The handle that pauses and stops this machine from any thread.
     pub fn control(&self) -> Control {
         self.control.share()
+    }
+
+    /// The machine's power button, if it has one: a machine with ACPI does.
+    pub fn power_button(&self) -> Option<PowerButton> {
+        self.power.is_connected().then(|| self.power.clone())
+    }
+
+    /// Watches a file descriptor on the machine's event loop while the guest runs, as
+    /// [`MachineBuilder::event_source`] does: for what can be told only from the machine as it was built.
+    #[must_use]
+    pub fn event_source(mut self, source: Box<dyn MutEventSubscriber + Send>) -> Self {
+        self.sources.0.push(source);
+        self
     }
 
     /// The state of every vCPU, in order: before the run, what each will be entered with.

@@ -84,7 +84,7 @@ impl Machine {
         mut tracer: impl FnMut(u8) -> T,
     ) -> Result<Outcome<T>, RunError> {
         let is_alone = self.is_alone();
-        let Self { vm, ram, vcpus, buses, limits, wall, control, sources, files } = self;
+        let Self { vm, ram, vcpus, buses, limits, wall, control, sources, power: _, files } = self;
         let plan = |index| {
             let mut limits = limits.clone();
             if index > 0 {
