@@ -95,12 +95,12 @@ impl MutEventSubscriber for Keyboard {
         // The terminal and the pipe take turns: one of them is watched.
         let full = !self.held.is_empty();
         let turned = match (was_full, full) {
-            (false, true) => ops
-                .remove(Events::empty(&Stdin))
-                .and_then(|()| ops.add(Events::new(guest, EventSet::OUT))),
-            (true, false) => ops
-                .remove(Events::empty(guest))
-                .and_then(|()| ops.add(Events::new(&Stdin, EventSet::IN))),
+            (false, true) => {
+                ops.remove(Events::empty(&Stdin)).and_then(|()| ops.add(Events::new(guest, EventSet::OUT)))
+            }
+            (true, false) => {
+                ops.remove(Events::empty(guest)).and_then(|()| ops.add(Events::new(&Stdin, EventSet::IN)))
+            }
             _ => Ok(()),
         };
         if turned.is_err() {

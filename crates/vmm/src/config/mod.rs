@@ -60,6 +60,9 @@ pub struct Config {
     pub registers: std::collections::BTreeMap<String, u64>,
     /// Virtual processors, 1 to 255. More than one needs `irqchip = "kernel"`.
     pub cpus: u32,
+    /// The host CPU that each virtual processor's thread stays on, in order; by default they may run anywhere. There may be
+    /// more than virtual processors.
+    pub pin: Vec<u32>,
     /// What the virtual processors can do: `host`, `x86-64-v2` or `x86-64-v3`.
     #[serde(deserialize_with = "units::from_text")]
     pub cpu: Baseline,
@@ -99,6 +102,7 @@ impl Default for Config {
             entry: None,
             registers: std::collections::BTreeMap::new(),
             cpus: 1,
+            pin: Vec::new(),
             cpu: Baseline::Host,
             irqchip: Irqchip::Auto,
             pit: false,
@@ -359,6 +363,14 @@ pub enum ConfigError {
     /// Several vCPUs cannot start without local APICs.
     #[error("{0} vCPUs need `irqchip = \"kernel\"`: the others are started through their local APICs")]
     CpusWithoutIrqchip(u32),
+    /// Some vCPUs would be pinned, and others not.
+    #[error("pin names {pins} host CPUs for {cpus} vCPUs: give one for each, or none")]
+    TooFewPins {
+        /// How many it names.
+        pins: usize,
+        /// How many vCPUs there are.
+        cpus: u32,
+    },
     /// Interrupts need a controller.
     #[error("{what} needs `irqchip = \"kernel\"`")]
     NeedsIrqchip {
@@ -428,6 +440,9 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         if !(1..=255).contains(&self.cpus) {
             return Err(ConfigError::Cpus(self.cpus));
+        }
+        if !self.pin.is_empty() && u32::try_from(self.pin.len()).is_ok_and(|pins| pins < self.cpus) {
+            return Err(ConfigError::TooFewPins { pins: self.pin.len(), cpus: self.cpus });
         }
         if self.irqchip != Irqchip::Kernel {
             if self.cpus > 1 {

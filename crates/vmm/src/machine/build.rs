@@ -28,6 +28,7 @@ use crate::kvm::{
     CallError, Capability, GuestCpuidError, GuestDebug, IrqError, IrqFdLine, Kvm, KvmVcpu, OpenError,
     SlotFlags, Vm,
 };
+use crate::vcpu::pin::{self, PinError};
 use crate::vcpu::{ExitBudget, Limits, Vcpu as _};
 
 /// Why a machine could not be built. Nothing of it is left on the host.
@@ -132,6 +133,9 @@ pub enum BuildError {
     /// An interrupt cannot be connected.
     #[error(transparent)]
     Irq(#[from] IrqError),
+    /// The vCPUs' threads cannot be where they are to be.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// Two devices want the same place.
     #[error("cannot place the devices")]
     Bus(#[from] BusError),
@@ -164,6 +168,7 @@ impl MachineBuilder {
         let payload = Payload::open(&self.config, self.image.take())?;
         self.config.settle(payload.format);
         self.config.check()?;
+        pin::check(&self.config.pin)?;
         let ram = self.config.memory.spec().build()?;
         ram.mappings().iter().for_each(|mapping| self.calls.show_mapping(mapping));
         let Loaded { state, files } = load(&self.config, &payload, &ram, &self.calls)?;
@@ -202,6 +207,8 @@ impl MachineBuilder {
                 steps: config.debug.step.map_or(0, |steps| steps - 1),
             },
             wall: config.budget.wall.map(|wall| wall.0),
+            hlt_waits: config.irqchip == Irqchip::Kernel,
+            pin: config.pin.clone(),
             control: self.control.clone(),
             sources: Sources(sources),
             power: self.power.clone(),

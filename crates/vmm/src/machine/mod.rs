@@ -8,6 +8,7 @@ mod build;
 mod console;
 mod devices;
 mod firmware;
+mod halts;
 mod irq;
 mod load;
 mod payload;
@@ -46,6 +47,10 @@ pub struct Machine {
     buses: Arc<Buses>,
     limits: Limits,
     wall: Option<std::time::Duration>,
+    /// Whether `hlt` waits inside KVM, so that a guest that does so for ever has to be looked for.
+    hlt_waits: bool,
+    /// The host CPU of each vCPU's thread; empty if they may run anywhere.
+    pin: Vec<u32>,
     control: Control,
     sources: Sources,
     power: PowerButton,
