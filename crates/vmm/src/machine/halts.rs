@@ -43,3 +43,24 @@ impl HaltWatch {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_asks_a_period_after_the_first_exit_and_never_while_all_is_calm() {
+        let control = Control::new();
+        let mut watch = HaltWatch::new(&control);
+        let start = Instant::now();
+        let at = |tenths| start + PERIOD * tenths / 10;
+        assert_eq!(watch.ask_when_due(at(0)), Some(PERIOD));
+        assert_eq!(watch.ask_when_due(at(4)), Some(PERIOD * 6 / 10), "another event does not put it off");
+        assert!(!control.is_calm());
+        assert_eq!(watch.ask_when_due(at(10)), None);
+        assert!(control.is_calm(), "it has asked");
+        assert_eq!(watch.ask_when_due(at(1000)), None);
+        control.notice();
+        assert_eq!(watch.ask_when_due(at(2000)), Some(PERIOD), "an exit: from here on a period");
+    }
+}

@@ -132,6 +132,8 @@ impl Control {
         if state.phase == Phase::Running {
             state.phase = Phase::Paused;
             state.kickers.iter().for_each(VcpuKicker::kick);
+            // One that waits in a census is in no call that a kick would end.
+            self.0.changed.notify_all();
         }
         while state.phase == Phase::Paused && state.parked < state.running {
             state = self.wait_and_kick(state);
@@ -328,3 +330,7 @@ impl State {
 #[cfg(test)]
 #[path = "control_test.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "census_test.rs"]
+mod census_tests;
