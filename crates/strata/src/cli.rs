@@ -56,7 +56,10 @@ Exit codes:
    16  debug event                  odd  the guest's own, by the debug-exit port
    18  exit budget used up             30  kernel panic
 
-A signal ends a run with 130, or, where there is no input, report or recording to finish, by itself.
+At a terminal every key is the guest's, Ctrl-C too; Ctrl-a x ends the run, Ctrl-a h shows the other keys.
+
+A signal ends a run with 130, or, where there is no input, report or recording to finish, by itself. The first SIGTERM
+only presses the power button of a guest with ACPI, which asks it to shut down.
 
 Example:
    strata run kernel.bin --mode long64 --memory 64M --debug-exit 0xf4 --budget-wall 5s";

@@ -139,7 +139,8 @@ pub enum Irqchip {
     Auto,
     /// Nobody: no interrupts, and `hlt` ends the run.
     None,
-    /// KVM: PIC, IOAPIC and a LAPIC for each vCPU. `hlt` waits for an interrupt inside the kernel.
+    /// KVM: PIC, IOAPIC and a LAPIC for each vCPU. `hlt` waits for an interrupt inside the kernel; once all do
+    /// so with interrupts disabled, the machine has halted.
     Kernel,
 }
 

@@ -25,7 +25,7 @@ impl Exits {
 }
 
 impl Tracer for Exits {
-    #[inline(always)]
+    #[inline]
     fn exit(&mut self, _: &Exit<'_>) {
         self.0.notice();
     }

@@ -15,7 +15,7 @@ struct Asked {
     inner: ScriptedVcpu,
     answers: VecDeque<Result<Activity, i32>>,
     /// Told of each answer.
-    asked: mpsc::Sender<()>,
+    told: mpsc::Sender<()>,
 }
 
 impl Vcpu for Asked {
@@ -35,7 +35,7 @@ impl Vcpu for Asked {
         let answer =
             if self.answers.len() > 1 { self.answers.pop_front() } else { self.answers.front().copied() };
         // A test may have seen enough.
-        let _ = self.asked.send(());
+        let _ = self.told.send(());
         answer.unwrap().map_err(|errno| CallError {
             call: "KVM_GET_MP_STATE",
             source: std::io::Error::from_raw_os_error(errno),
@@ -63,7 +63,7 @@ fn machine(answers: &[&[Result<Activity, i32>]]) -> Machine {
         let plan = Plan { index, buses: Arc::new(buses), control: control.clone(), limits, pin: None };
         let inner = ScriptedVcpu::new([Act::Spin]).repeat_last();
         let answers = answers.iter().copied().collect();
-        spawn(plan, Asked { inner, answers, asked: sender.clone() }, NoTrace).unwrap()
+        spawn(plan, Asked { inner, answers, told: sender.clone() }, NoTrace).unwrap()
     };
     let threads = (0..).zip(answers).map(start).collect();
     Machine { control, threads, asked }

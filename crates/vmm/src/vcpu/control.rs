@@ -212,7 +212,7 @@ impl Control {
     }
 
     /// A vCPU does something. On the way of every exit, so it is no more than a look while that is nothing new.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn notice(&self) {
         if self.0.calm.load(Relaxed) {
             self.end_calm();
