@@ -56,7 +56,10 @@ Exit codes:
    16  debug event                  odd  the guest's own, by the debug-exit port
    18  exit budget used up             30  kernel panic
 
-A signal ends a run with 130, or, where there is no input, report or recording to finish, by itself.
+At a terminal every key is the guest's, Ctrl-C too; Ctrl-a x ends the run, Ctrl-a h shows the other keys.
+
+A signal ends a run with 130, or, where there is no input, report or recording to finish, by itself. The first SIGTERM
+only presses the power button of a guest with ACPI, which asks it to shut down.
 
 Example:
    strata run kernel.bin --mode long64 --memory 64M --debug-exit 0xf4 --budget-wall 5s";
@@ -115,6 +118,10 @@ pub(crate) struct RunOptions {
     /// Virtual processors, 1 to 255 [cpus]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     cpus: Option<String>,
+
+    /// Keep each on a host CPU, as in `0-3,6`: the first on the first, and so on [pin]
+    #[arg(long, value_name = "LIST", help_heading = "Machine")]
+    pin: Option<HostCpus>,
 
     /// What they can do: host, x86-64-v2 or x86-64-v3; see `strata doctor --cpuid` [cpu]
     #[arg(long, value_name = "BASELINE", help_heading = "Machine")]
@@ -204,6 +211,9 @@ impl RunOptions {
                 settings.push((key.to_owned(), value.clone()));
             }
         }
+        if let Some(HostCpus(cpus)) = &self.pin {
+            settings.push(("pin".to_owned(), format!("{cpus:?}")));
+        }
         if self.pit {
             settings.push(("pit".to_owned(), "true".to_owned()));
         }
@@ -227,6 +237,26 @@ impl FromStr for Setting {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, as in memory.size=64K")?;
         Ok(Self { key: key.trim().to_owned(), value: value.trim().to_owned() })
+    }
+}
+
+/// `N` or `N-M`, with commas between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct HostCpus(Vec<u32>);
+
+impl FromStr for HostCpus {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // What no kernel has would only fill memory with numbers.
+        let number = |text: &str| text.trim().parse().ok().filter(|&cpu: &u32| cpu < 1 << 16);
+        let range = |part: &str| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (number(first)?, number(last)?);
+            (first <= last).then_some(first..=last)
+        };
+        let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
+        Ok(Self(ranges.ok_or("write host CPUs, as in 2,3 or 0-3,6")?.into_iter().flatten().collect()))
     }
 }
 

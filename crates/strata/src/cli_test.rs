@@ -23,6 +23,8 @@ fn each_option_sets_its_key() {
         ("--memory 64K", "memory.size=64K"),
         ("-m 64K", "memory.size=64K"),
         ("--cpus 4", "cpus=4"),
+        ("--pin 2,3", "pin=[2, 3]"),
+        ("--pin 0-2,6,4-4", "pin=[0, 1, 2, 6, 4]"),
         ("--cpu x86-64-v2", "cpu=x86-64-v2"),
         ("--irqchip kernel", "irqchip=kernel"),
         ("--pit", "pit=true"),
@@ -44,4 +46,12 @@ fn each_option_sets_its_key() {
 fn the_last_of_two_wins() {
     assert_eq!(settings("--memory 1M --memory 2M"), ["memory.size=2M"]);
     assert_eq!(settings("--set cpus=1 --irqchip kernel --cpus 2").last().unwrap(), "irqchip=kernel");
+}
+
+#[test]
+fn what_is_no_list_of_cpus_is_refused() {
+    for list in ["", "a", "1,", "3-1", "1-2-3", "65536", "0-4294967295"] {
+        let parsed = Cli::try_parse_from(["strata", "run", "--pin", list]);
+        assert!(parsed.unwrap_err().to_string().contains("0-3,6"), "{list}");
+    }
 }

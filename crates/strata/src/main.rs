@@ -4,6 +4,8 @@
 
 mod cli;
 mod doctor;
+mod escape;
+mod keyboard;
 mod report;
 mod run;
 mod signals;

@@ -14,9 +14,10 @@ use strata_vmm::vcpu::Vcpu as _;
 use strata_vmm::{Config, ExitLog, Machine, Stop};
 
 use crate::cli::RunOptions;
+use crate::keyboard::Keyboard;
 use crate::report::{Output, Report};
 use crate::signals::Signals;
-use crate::terminal::{Input, Stdin};
+use crate::terminal::{Input, Raw, Stdin};
 
 /// Why there was no run, or no report of it.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,8 @@ pub(crate) enum Error {
     Build(#[from] BuildError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error("cannot read the terminal")]
+    Input(#[source] io::Error),
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
     #[error("cannot write {}", path.display())]
@@ -59,19 +62,30 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let plain = options.report.is_none() && options.record.is_none();
     let output = Output::new(options.report.is_some());
     let mut builder = Machine::builder(config).console(output.clone());
-    if input.is_open() {
-        builder = builder.input(Stdin);
+    match &input {
+        Input::Nothing => {}
+        Input::Stream => builder = builder.input(Stdin),
+        Input::Terminal(_) => {
+            let (keyboard, keys) = Keyboard::new(builder.control()).map_err(Error::Input)?;
+            builder = builder.input(keys).event_source(Box::new(keyboard));
+        }
     }
     if options.show_ioctls {
         builder = builder.probe(Arc::new(StraceLog::new(io::stderr())));
     }
-    if input.is_open() || !plain {
-        let signals = Signals::new(builder.control()).map_err(Error::Signals)?;
-        builder = builder.event_source(Box::new(signals));
+    let mut machine = builder.build()?;
+    let button = machine.power_button();
+    // With nothing to tidy up, and no guest that could be asked, a signal may end the process as it always does.
+    if input.is_open() || !plain || button.is_some() {
+        let terminal = input.terminal().cloned();
+        let signals = Signals::new(machine.control(), button, terminal, options.quiet);
+        machine = machine.event_source(Box::new(signals.map_err(Error::Signals)?));
     }
-    let machine = builder.build()?;
 
-    let terminal = input.key_by_key();
+    let terminal = input.terminal().map(Raw::new);
+    if terminal.is_some() && !options.quiet {
+        crate::say(HINT);
+    }
     let (stop, files) = if plain {
         let outcome = machine.run()?;
         let files = outcome.files();
@@ -88,6 +102,9 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     }
     Ok(stop.exit_code())
 }
+
+/// For whoever sits at a terminal whose Ctrl-C is the guest's.
+const HINT: &str = "Ctrl-a x ends the run, Ctrl-a h shows the other keys";
 
 /// A guest whose kernel or initrd was meddled with, and which then failed.
 fn blame(stop: &Stop, files: FileState) -> Option<&'static str> {

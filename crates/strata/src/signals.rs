@@ -1,38 +1,88 @@
-//! Signals that end a run: Ctrl-C, termination, a terminal that has gone.
+//! Signals: those that end a run, and those that stop and continue the process.
 
+use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use strata_vmm::event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use strata_vmm::machine::PowerButton;
 use strata_vmm::{Control, Stop};
 
-/// Stops the machine when a signal arrives, on the event loop.
+use crate::terminal::Terminal;
+
+/// These end the run.
+const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+/// These come before the process stops and after it has gone on. A terminal has to be as it was in between.
+const STOPPING: [Signal; 2] = [Signal::SIGTSTP, Signal::SIGCONT];
+
+/// Does on the event loop what signals ask for.
 pub(crate) struct Signals {
     arrived: SignalFd,
     control: Control,
+    /// What the first SIGTERM presses.
+    button: Option<PowerButton>,
+    terminal: Option<Terminal>,
+    quiet: bool,
 }
 
 impl Signals {
     /// From here on these signals wait for the event loop, in this thread and in those that it starts. One that the
     /// process was started to ignore, as `nohup` does, stays ignored.
-    pub(crate) fn new(control: Control) -> io::Result<Self> {
+    pub(crate) fn new(
+        control: Control,
+        button: Option<PowerButton>,
+        terminal: Option<Terminal>,
+        quiet: bool,
+    ) -> io::Result<Self> {
         let mut signals = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
+        let stopping = STOPPING.into_iter().filter(|_| terminal.is_some());
+        // While it is blocked, a signal is kept even if it is ignored (sigaction(2)).
+        for signal in ENDING.into_iter().chain(stopping).filter(is_heeded(&fs::read_to_string(STATUS)?)) {
             signals.add(signal);
         }
         signals.thread_block()?;
         let arrived = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { arrived, control })
+        Ok(Self { arrived, control, button, terminal, quiet })
     }
+
+    fn obey(&mut self, signal: Signal) {
+        match signal {
+            Signal::SIGTERM if self.button.take().is_some_and(|button| button.press()) => {
+                if !self.quiet {
+                    crate::say("asked the guest to power off; a second SIGTERM ends it");
+                }
+            }
+            Signal::SIGTSTP => {
+                self.terminal.iter().for_each(Terminal::restore);
+                // As the kernel would have done it. SIGCONT arrives here as well, once the process runs again.
+                let _ = raise(Signal::SIGSTOP);
+            }
+            Signal::SIGCONT => self.terminal.iter().for_each(Terminal::make_raw),
+            _ => drop(self.control.stop(Stop::Interrupted)),
+        }
+    }
+}
+
+/// Where the kernel says which signals this process ignores (proc(5)): std has no call for it.
+const STATUS: &str = "/proc/self/status";
+
+/// Whether a signal is not ignored, according to that file's text. Bit 0 is signal 1.
+fn is_heeded(status: &str) -> impl Fn(&Signal) -> bool {
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0);
+    move |&signal| ignored >> (signal as i32 - 1) & 1 == 0
 }
 
 impl MutEventSubscriber for Signals {
     fn process(&mut self, _: Events, _: &mut EventOps<'_>) {
-        // Which signal it was, and how many, makes no difference.
-        let _ = self.arrived.read_signal();
-        self.control.stop(Stop::Interrupted);
+        while let Ok(Some(arrived)) = self.arrived.read_signal() {
+            let number = i32::try_from(arrived.ssi_signo).ok();
+            if let Some(signal) = number.and_then(|number| Signal::try_from(number).ok()) {
+                self.obey(signal);
+            }
+        }
     }
 
     fn init(&mut self, ops: &mut EventOps<'_>) {
@@ -40,5 +90,18 @@ impl MutEventSubscriber for Signals {
             // A run that could not be interrupted is worse than none.
             self.control.stop(Stop::Interrupted);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_is_read_bit_by_bit() {
+        let heeded = is_heeded("Name:\tstrata\nSigIgn:\t0000000000001001\nSigCgt:\tffffffffffffffff\n");
+        assert!(!heeded(&Signal::SIGHUP) && !heeded(&Signal::SIGPIPE));
+        assert!(heeded(&Signal::SIGINT) && heeded(&Signal::SIGTERM));
+        assert!(is_heeded("")(&Signal::SIGHUP));
     }
 }

@@ -2,11 +2,14 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FileType, fstat, major, minor};
 use rustix::process::getpgrp;
 use rustix::stdio::{stdin, stdout};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use rustix::termios::{
+    InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
+};
 
 /// Standard output without a buffer: what a guest prints is seen at once.
 #[derive(Debug)]
@@ -44,10 +47,10 @@ pub(crate) enum Input {
     /// Nothing will ever come: it is `/dev/null`, or a terminal whose foreground is somebody else's, where reading
     /// would stop the process.
     Nothing,
-    /// A pipe, a file, a socket.
+    /// A pipe, a file, a socket: every byte is the guest's.
     Stream,
-    /// A terminal, with its settings.
-    Terminal(Termios),
+    /// A terminal.
+    Terminal(Terminal),
 }
 
 impl Input {
@@ -61,7 +64,7 @@ impl Input {
                 }
                 match tcgetattr(stdin()) {
                     Ok(_) if !in_foreground() => Self::Nothing,
-                    Ok(settings) => Self::Terminal(settings),
+                    Ok(_) => Self::Terminal(Terminal::default()),
                     Err(_) => Self::Stream,
                 }
             }
@@ -75,13 +78,12 @@ impl Input {
         !matches!(self, Self::Nothing)
     }
 
-    /// If it is a terminal, has it pass each key on as it is typed, until what is returned is dropped.
-    pub(crate) fn key_by_key(self) -> Option<KeyByKey> {
-        let Self::Terminal(before) = self else { return None };
-        let mut now = before.clone();
-        now.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
-        tcsetattr(stdin(), OptionalActions::Now, &now).ok()?;
-        Some(KeyByKey { before })
+    /// The terminal, if it is one.
+    pub(crate) fn terminal(&self) -> Option<&Terminal> {
+        match self {
+            Self::Terminal(terminal) => Some(terminal),
+            Self::Nothing | Self::Stream => None,
+        }
     }
 }
 
@@ -89,15 +91,79 @@ fn in_foreground() -> bool {
     tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp())
 }
 
-/// A terminal that passes each key on as it is typed, and does not show it: the guest does. Ctrl-C still interrupts.
-/// What was before comes back when this is dropped.
-pub(crate) struct KeyByKey {
-    before: Termios,
+/// The terminal at standard input. Clones are the same one.
+///
+/// In the background its settings are left alone: they are the foreground's, and changing them would stop the process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Terminal(Arc<Mutex<Option<Termios>>>);
+
+impl Terminal {
+    /// How it was found, while it is raw.
+    fn before(&self) -> MutexGuard<'_, Option<Termios>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has it pass every key on as it is typed until [`restore`](Self::restore).
+    pub(crate) fn make_raw(&self) {
+        let mut before = self.before();
+        if !in_foreground() {
+            return;
+        }
+        // If it is raw already, a SIGSTOP and a shell's own settings may have come between: raw again, for the same end.
+        let Some(found) = before.take().or_else(|| tcgetattr(stdin()).ok()) else { return };
+        if tcsetattr(stdin(), OptionalActions::Now, &raw(&found)).is_ok() {
+            *before = Some(found);
+        }
+    }
+
+    /// Puts it back as it was found.
+    pub(crate) fn restore(&self) {
+        if let Some(found) = self.before().take()
+            && in_foreground()
+        {
+            // A terminal that is gone needs no restoring.
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &found);
+        }
+    }
 }
 
-impl Drop for KeyByKey {
+/// The settings with which every key is the guest's, as cfmakeraw(3) makes them but for two things. Output is still
+/// processed: strata's own messages, and those of other programs on this terminal, end their lines with a newline alone,
+/// and a guest's carriage returns do not mind. And the size of a character and its parity are the line's affair.
+fn raw(found: &Termios) -> Termios {
+    let mut raw = found.clone();
+    raw.input_modes.remove(
+        InputModes::IGNBRK
+            | InputModes::BRKINT
+            | InputModes::PARMRK
+            | InputModes::ISTRIP
+            | InputModes::INLCR
+            | InputModes::IGNCR
+            | InputModes::ICRNL
+            | InputModes::IXON,
+    );
+    raw.local_modes.remove(
+        LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG | LocalModes::IEXTEN,
+    );
+    // A read returns with the first byte, and waits for it as long as it takes.
+    raw.special_codes[SpecialCodeIndex::VMIN] = 1;
+    raw.special_codes[SpecialCodeIndex::VTIME] = 0;
+    raw
+}
+
+/// A run with the terminal raw: restores it when dropped, however that comes about.
+pub(crate) struct Raw(Terminal);
+
+impl Raw {
+    /// Makes it raw.
+    pub(crate) fn new(terminal: &Terminal) -> Self {
+        terminal.make_raw();
+        Self(terminal.clone())
+    }
+}
+
+impl Drop for Raw {
     fn drop(&mut self) {
-        // A terminal that is gone needs no restoring.
-        let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
+        self.0.restore();
     }
 }

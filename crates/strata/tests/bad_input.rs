@@ -72,6 +72,16 @@ fn configuration_files_that_are_wrong() {
 }
 
 #[test]
+fn host_cpus_that_cannot_be_had() {
+    let scratch = Scratch::new("pins");
+    let image = scratch.file("halt.bin", HALT);
+    let run = |more: &[&str]| finish(strata(&image).args(more));
+    refused(&run(&["--cpus", "3", "--irqchip", "kernel", "--pin", "0,0"]), 2, &["2 host CPUs", "3 vCPUs"]);
+    refused(&run(&["--pin", "60000"]), 2, &["host CPU 60000", "may run on"]);
+    refused(&run(&["--pin", "two"]), 2, &["0-3,6"]);
+}
+
+#[test]
 fn baselines_that_the_host_lacks() {
     if !common::kvm("guests of the named CPU baselines") {
         return;

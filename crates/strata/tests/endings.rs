@@ -4,9 +4,9 @@ mod common;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 
-use common::{CHATTER, ECHO, HALT, SPIN, Scratch, finish, kvm, stderr, strata};
+use common::{CHATTER, ECHO, HALT, SAY_AND_SPIN, SPIN, Scratch, finish, kvm, stderr, strata};
 
 #[test]
 fn a_halt_says_so_unless_told_to_be_quiet() {
@@ -48,34 +48,112 @@ fn budgets_end_what_does_not_end_by_itself() {
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(18), &b"!!!!!"[..]));
 }
 
+/// Sends a signal, by its name.
+fn kill(name: &str, child: &Child) {
+    let status = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
+/// Starts `run`, whose guest prints `!`, and waits for that.
+fn started(run: &mut Command) -> Child {
+    let mut child = run.spawn().unwrap();
+    wait_for(child.stdout.as_mut().unwrap(), "!");
+    child
+}
+
 #[test]
 fn an_interrupt_ends_a_guest_that_never_exits() {
     if !kvm("interrupting") {
         return;
     }
     let scratch = Scratch::new("interrupt");
-    let spin = scratch.file("spin.bin", SPIN);
-    for (name, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
-        let interrupted = |run: &mut std::process::Command| {
-            let mut child = run.arg("--show-ioctls").spawn().unwrap();
-            // KVM_CREATE_VCPU comes after the handlers are in place.
-            let mut said = child.stderr.take().unwrap();
-            wait_for(&mut said, "KVM_CREATE_VCPU");
-            let status =
-                std::process::Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
-            assert!(status.unwrap().success());
-            let mut rest = String::new();
-            said.read_to_string(&mut rest).unwrap();
-            (child.wait().unwrap(), rest)
-        };
+    let spin = scratch.file("spin.bin", SAY_AND_SPIN);
+    for (name, number) in [("INT", 2), ("TERM", 15), ("HUP", 1), ("QUIT", 3)] {
         // With input to watch, and nothing typed.
-        let (status, said) = interrupted(strata(&spin).stdin(Stdio::piped()));
-        assert_eq!(status.code(), Some(130), "{name}");
-        assert!(said.ends_with("strata: interrupted\n"), "{said}");
+        let mut child = started(strata(&spin).stdin(Stdio::piped()));
+        kill(name, &child);
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{name}");
+        let said = stderr(&child.wait_with_output().unwrap());
+        assert_eq!(said, "strata: interrupted\n");
         // With nothing to tidy up the signal itself ends it.
-        let (status, _) = interrupted(&mut strata(&spin));
-        assert_eq!(status.signal(), Some(number), "{name}");
+        let mut child = started(&mut strata(&spin));
+        kill(name, &child);
+        assert_eq!(child.wait().unwrap().signal(), Some(number), "{name}");
     }
+}
+
+#[test]
+fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
+    if !kvm("nohup") {
+        return;
+    }
+    let scratch = Scratch::new("nohup");
+    // `mov al, '!'` and `out` to COM1 before the echo.
+    let echo = scratch.file("echo.bin", [b"\xba\xf8\x03\xb0!\xee", ECHO].concat());
+    let mut run = Command::new("sh");
+    run.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_strata"), "run"]);
+    run.arg(&echo).args(["--mode", "real16", "--memory", "64K"]);
+    let mut child = started(run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()));
+    kill("HUP", &child);
+    child.stdin.take().unwrap().write_all(b"q").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(10), "{}", stderr(&output));
+}
+
+/// `strata run` of a real-mode image with ACPI, and so a power button.
+fn with_button(image: &std::path::Path) -> Command {
+    let mut run = common::bare();
+    run.arg("run").arg(image).args(["--mode", "real16", "--memory", "2M", "--irqchip", "kernel"]);
+    run.args(["--set", "acpi=true"]);
+    run
+}
+
+#[test]
+fn sigterm_asks_the_guest_to_power_off() {
+    if !kvm("the power button") {
+        return;
+    }
+    let scratch = Scratch::new("button");
+    // Says `!`, then: mov dx, 0x603; poll: in al, dx; test al, al; jz poll; mov dl, 0; mov al, 5 << 2 | 0x20; out dx, al
+    let code = b"\xba\xf8\x03\xb0!\xee\xba\x03\x06\xec\x84\xc0\x74\xfb\xb2\x00\xb0\x34\xee\xf4";
+    let image = scratch.file("button.bin", code);
+    let asked = "strata: asked the guest to power off; a second SIGTERM ends it\nstrata: powered off\n";
+    for (quiet, said) in [(&[][..], asked), (&["--quiet"], "")] {
+        let child = started(with_button(&image).args(quiet));
+        kill("TERM", &child);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), said));
+    }
+}
+
+#[test]
+fn a_second_sigterm_or_any_other_signal_ends_a_guest_that_does_not_listen() {
+    if !kvm("a guest that does not listen") {
+        return;
+    }
+    let scratch = Scratch::new("deaf");
+    let spin = scratch.file("spin.bin", SAY_AND_SPIN);
+    let mut child = started(&mut with_button(&spin));
+    kill("TERM", &child);
+    // Two that wait at once would be one.
+    wait_for(child.stderr.as_mut().unwrap(), "a second SIGTERM ends it");
+    kill("TERM", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let mut child = started(&mut with_button(&spin));
+    kill("INT", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(stderr(&child.wait_with_output().unwrap()), "strata: interrupted\n");
+}
+
+#[test]
+fn a_guest_that_halts_inside_kvm_is_seen_to() {
+    if !kvm("a halt inside KVM") {
+        return;
+    }
+    let scratch = Scratch::new("cli-hlt");
+    let image = scratch.file("halt.bin", b"\xfa\xf4");
+    let output = finish(strata(&image).args(["--irqchip", "kernel", "--cpus", "2"]));
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(10), "strata: halted\n"));
 }
 
 #[test]

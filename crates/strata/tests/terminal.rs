@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use common::{CHATTER, ECHO, SPIN, Scratch, kvm};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{ControlModes, InputModes, LocalModes, OutputModes, tcgetattr};
 
 /// A terminal: what a person holds, and what programs open.
 fn terminal() -> (File, OwnedFd) {
@@ -24,11 +24,12 @@ fn terminal() -> (File, OwnedFd) {
 }
 
 /// `strata` with this terminal as its own, as a shell would start it.
-fn start(image: &std::path::Path, theirs: &OwnedFd) -> Child {
+fn start(image: &std::path::Path, theirs: &OwnedFd, more: &[&str]) -> Child {
     Command::new("setsid")
         .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_strata"), "run"])
         .arg(image)
         .args(["--mode", "real16", "--memory", "64K"])
+        .args(more)
         .stdin(theirs.try_clone().unwrap())
         .stdout(theirs.try_clone().unwrap())
         .stderr(Stdio::piped())
@@ -36,8 +37,18 @@ fn start(image: &std::path::Path, theirs: &OwnedFd) -> Child {
         .unwrap()
 }
 
-fn local_modes(terminal: &OwnedFd) -> LocalModes {
-    tcgetattr(terminal).unwrap().local_modes
+/// All of the settings, to be compared.
+fn settings(terminal: &OwnedFd) -> (InputModes, OutputModes, ControlModes, LocalModes, String) {
+    let found = tcgetattr(terminal).unwrap();
+    let keys = format!("{:?}", found.special_codes);
+    (found.input_modes, found.output_modes, found.control_modes, found.local_modes, keys)
+}
+
+/// Waits until the terminal is raw, or is not.
+fn wait_for_raw(terminal: &OwnedFd, raw: bool) {
+    while settings(terminal).3.contains(LocalModes::ICANON) == raw {
+        std::thread::yield_now();
+    }
 }
 
 /// Reads until `word` has been seen.
@@ -51,45 +62,153 @@ fn read_until(ours: &mut File, word: &str) -> String {
     seen
 }
 
+fn said(child: Child) -> String {
+    common::stderr(&child.wait_with_output().unwrap())
+}
+
 #[test]
-fn keys_arrive_one_by_one_and_the_terminal_comes_back() {
+fn every_key_arrives_as_it_is_typed_and_the_terminal_comes_back() {
     if !kvm("the terminal") {
         return;
     }
     let scratch = Scratch::new("tty");
     let echo = scratch.file("echo.bin", ECHO);
     let (mut ours, theirs) = terminal();
-    let before = local_modes(&theirs);
-    assert!(before.contains(LocalModes::ICANON | LocalModes::ECHO));
-    let mut child = start(&echo, &theirs);
+    let before = settings(&theirs);
+    assert!(before.3.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG));
+    let mut child = start(&echo, &theirs, &[]);
     // Until strata has switched the terminal over, the terminal itself would echo.
-    while local_modes(&theirs).contains(LocalModes::ECHO) {
-        std::thread::yield_now();
-    }
-    ours.write_all(b"a").unwrap();
-    assert_eq!(read_until(&mut ours, "a"), "a", "no newline was typed, and the guest has it");
+    wait_for_raw(&theirs, true);
+    let raw = settings(&theirs);
+    assert!(!raw.3.intersects(LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN), "{raw:?}");
+    assert!(!raw.0.intersects(InputModes::ICRNL | InputModes::IXON), "{raw:?}");
+    assert_eq!((raw.1, raw.2), (before.1, before.2), "output is processed as before");
+    // Ctrl-C, Ctrl-D, Ctrl-Q, Ctrl-S, Ctrl-V, Ctrl-Z, Ctrl-\, Return, Backspace: no newline was typed, and the guest has it.
+    let keys = "\x03\x04\x11\x13\x16\x1a\x1c\r\x7fa";
+    ours.write_all(keys.as_bytes()).unwrap();
+    assert_eq!(read_until(&mut ours, "a"), keys);
+    // One Ctrl-a for two, another for Ctrl-a a, nothing for an escape that means nothing.
+    ours.write_all(b"\x01\x01b\x01ac\x01zd").unwrap();
+    assert_eq!(read_until(&mut ours, "d"), "\x01b\x01cd");
     ours.write_all(b"q").unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(10));
     assert_eq!(read_until(&mut ours, "q"), "q");
-    assert_eq!(local_modes(&theirs), before);
+    assert_eq!(settings(&theirs), before);
+    assert_eq!(said(child), "strata: Ctrl-a x ends the run, Ctrl-a h shows the other keys\nstrata: halted\n");
 }
 
 #[test]
-fn ctrl_c_ends_the_run_and_the_terminal_comes_back() {
-    if !kvm("Ctrl-C") {
+fn ctrl_a_x_ends_the_run_also_at_a_guest_that_takes_nothing() {
+    if !kvm("Ctrl-a x") {
         return;
     }
-    let scratch = Scratch::new("ctrl-c");
+    let scratch = Scratch::new("ctrl-a");
+    let spin = scratch.file("spin.bin", SPIN);
+    for typed in [0, 20_000] {
+        let (mut ours, theirs) = terminal();
+        let before = settings(&theirs);
+        let mut child = start(&spin, &theirs, &["--quiet"]);
+        wait_for_raw(&theirs, true);
+        // More than the port, the terminal and one read hold.
+        ours.write_all(&vec![b'.'; typed]).unwrap();
+        ours.write_all(b"\x01x").unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        assert_eq!(settings(&theirs), before);
+        assert_eq!(said(child), "");
+    }
+}
+
+#[test]
+fn a_paste_longer_than_all_buffers_arrives_whole() {
+    if !kvm("a long paste") {
+        return;
+    }
+    let scratch = Scratch::new("paste");
+    let echo = scratch.file("echo.bin", ECHO);
+    let (ours, theirs) = terminal();
+    let mut child = start(&echo, &theirs, &[]);
+    wait_for_raw(&theirs, true);
+    let typed = [b"0123456789abcdef".repeat(5120), b"q".to_vec()].concat();
+    let mut typing = ours.try_clone().unwrap();
+    let text = typed.clone();
+    let typist = std::thread::spawn(move || typing.write_all(&text).unwrap());
+    let mut seen = vec![0; typed.len()];
+    let mut reading = ours;
+    reading.read_exact(&mut seen).unwrap();
+    assert!(seen == typed);
+    typist.join().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(10));
+}
+
+#[test]
+fn ctrl_a_h_says_what_the_keys_are() {
+    if !kvm("Ctrl-a h") {
+        return;
+    }
+    let scratch = Scratch::new("ctrl-a-h");
     let spin = scratch.file("spin.bin", SPIN);
     let (mut ours, theirs) = terminal();
-    let before = local_modes(&theirs);
-    let mut child = start(&spin, &theirs);
-    while local_modes(&theirs).contains(LocalModes::ICANON) {
-        std::thread::yield_now();
-    }
-    ours.write_all(b"\x03").unwrap();
+    let mut child = start(&spin, &theirs, &["--quiet"]);
+    wait_for_raw(&theirs, true);
+    ours.write_all(b"\x01h\x01x").unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert_eq!(local_modes(&theirs), before);
+    let said = said(child);
+    assert!(said.contains("Ctrl-a x ends the run, Ctrl-a Ctrl-a"), "{said}");
+}
+
+#[test]
+fn signals_that_end_the_run_leave_the_terminal_as_it_was() {
+    if !kvm("signals at a terminal") {
+        return;
+    }
+    let scratch = Scratch::new("tty-signals");
+    let spin = scratch.file("spin.bin", SPIN);
+    for name in ["INT", "TERM", "HUP", "QUIT"] {
+        let (_ours, theirs) = terminal();
+        let before = settings(&theirs);
+        let mut child = start(&spin, &theirs, &[]);
+        wait_for_raw(&theirs, true);
+        kill(name, &child);
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{name}");
+        assert_eq!(settings(&theirs), before, "{name}");
+    }
+}
+
+#[test]
+fn a_stopped_run_gives_the_terminal_back_until_it_goes_on() {
+    if !kvm("stopping at a terminal") {
+        return;
+    }
+    let scratch = Scratch::new("tty-stop");
+    let echo = scratch.file("echo.bin", ECHO);
+    let (mut ours, theirs) = terminal();
+    let before = settings(&theirs);
+    let mut child = start(&echo, &theirs, &[]);
+    for _ in 0..2 {
+        wait_for_raw(&theirs, true);
+        kill("TSTP", &child);
+        while !is_stopped(&child) {
+            std::thread::yield_now();
+        }
+        assert_eq!(settings(&theirs), before);
+        kill("CONT", &child);
+    }
+    wait_for_raw(&theirs, true);
+    ours.write_all(b"aq").unwrap();
+    assert_eq!(read_until(&mut ours, "q"), "aq");
+    assert_eq!(child.wait().unwrap().code(), Some(10));
+    assert_eq!(settings(&theirs), before);
+}
+
+fn kill(name: &str, child: &Child) {
+    let status = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
+/// proc(5), `/proc/pid/stat`: the state is the letter behind the name in parentheses.
+fn is_stopped(child: &Child) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    stat.rsplit_once(')').unwrap().1.trim_start().starts_with('T')
 }
 
 #[test]
@@ -100,7 +219,7 @@ fn a_terminal_that_goes_away_ends_the_run() {
     let scratch = Scratch::new("hang-up");
     let chatter = scratch.file("chatter.bin", CHATTER);
     let (mut ours, theirs) = terminal();
-    let mut child = start(&chatter, &theirs);
+    let mut child = start(&chatter, &theirs, &[]);
     read_until(&mut ours, "!!!");
     drop((ours, theirs));
     let code = child.wait().unwrap().code();

@@ -10,6 +10,8 @@ use std::process::{Command, Output, Stdio};
 pub(crate) const HALT: &[u8] = b"\xf4";
 /// 16-bit code that runs for ever without an exit: `jmp $`.
 pub(crate) const SPIN: &[u8] = b"\xeb\xfe";
+/// The same after it has printed `!`: `mov dx, 0x3f8; mov al, '!'; out dx, al; jmp $`.
+pub(crate) const SAY_AND_SPIN: &[u8] = b"\xba\xf8\x03\xb0!\xee\xeb\xfe";
 /// 16-bit code that prints `!` for ever: `mov dx, 0x3f8; mov al, '!'; out dx, al; jmp` to the `out`.
 pub(crate) const CHATTER: &[u8] = b"\xba\xf8\x03\xb0!\xee\xeb\xfd";
 /// 16-bit code that echoes each byte typed at COM1 and halts after `q`.

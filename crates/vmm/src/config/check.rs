@@ -12,6 +12,14 @@ pub enum ConfigError {
     /// Several vCPUs cannot start without local APICs.
     #[error("{0} vCPUs need `irqchip = \"kernel\"`: the others are started through their local APICs")]
     CpusWithoutIrqchip(u32),
+    /// Some vCPUs would be pinned, and others not.
+    #[error("pin names {pins} host CPUs for {cpus} vCPUs: give one for each, or none")]
+    TooFewPins {
+        /// How many it names.
+        pins: usize,
+        /// How many vCPUs there are.
+        cpus: u32,
+    },
     /// Interrupts need a controller.
     #[error("{what} needs `irqchip = \"kernel\"`")]
     NeedsIrqchip {
@@ -60,6 +68,9 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         if !(1..=255).contains(&self.cpus) {
             return Err(ConfigError::Cpus(self.cpus));
+        }
+        if !self.pin.is_empty() && u32::try_from(self.pin.len()).is_ok_and(|pins| pins < self.cpus) {
+            return Err(ConfigError::TooFewPins { pins: self.pin.len(), cpus: self.cpus });
         }
         if self.irqchip != Irqchip::Kernel {
             if self.cpus > 1 {

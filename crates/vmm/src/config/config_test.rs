@@ -88,6 +88,9 @@ fn contradictions_are_named() {
     assert_eq!(checked("cpus = 0"), ConfigError::Cpus(0));
     assert_eq!(checked("cpus = 256"), ConfigError::Cpus(256));
     assert_eq!(checked("cpus = 2"), ConfigError::CpusWithoutIrqchip(2));
+    let pins = "cpus = 3\nirqchip = \"kernel\"\npin = [0, 1]";
+    assert_eq!(checked(pins), ConfigError::TooFewPins { pins: 2, cpus: 3 });
+    assert!(parse("cpus = 1\npin = [0, 1]").check().is_ok());
     assert_eq!(checked("pit = true"), ConfigError::NeedsIrqchip { what: "the PIT" });
     assert_eq!(
         checked("[[stub]]\nport = 1\nirq = 5"),

@@ -62,6 +62,9 @@ pub struct Config {
     pub registers: std::collections::BTreeMap<String, u64>,
     /// Virtual processors, 1 to 255. More than one needs `irqchip = "kernel"`.
     pub cpus: u32,
+    /// The host CPU that each virtual processor's thread stays on, in order; by default they may run anywhere. There may be
+    /// more than virtual processors.
+    pub pin: Vec<u32>,
     /// What the virtual processors can do: `host`, `x86-64-v2` or `x86-64-v3`.
     #[serde(deserialize_with = "units::from_text")]
     pub cpu: Baseline,
@@ -101,6 +104,7 @@ impl Default for Config {
             entry: None,
             registers: std::collections::BTreeMap::new(),
             cpus: 1,
+            pin: Vec::new(),
             cpu: Baseline::Host,
             irqchip: Irqchip::Auto,
             pit: false,
@@ -137,7 +141,8 @@ pub enum Irqchip {
     Auto,
     /// Nobody: no interrupts, and `hlt` ends the run.
     None,
-    /// KVM: PIC, IOAPIC and a LAPIC for each vCPU. `hlt` waits for an interrupt inside the kernel.
+    /// KVM: PIC, IOAPIC and a LAPIC for each vCPU. `hlt` waits for an interrupt inside the kernel; once all do
+    /// so with interrupts disabled, the machine has halted.
     Kernel,
 }
 

@@ -5,13 +5,14 @@ use std::os::fd::AsRawFd as _;
 use std::ptr::NonNull;
 
 use kvm_bindings::{
-    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, Msrs, kvm_guest_debug,
-    kvm_msr_entry, kvm_regs, kvm_sregs,
+    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, KVM_MP_STATE_HALTED,
+    KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_guest_debug, kvm_msr_entry, kvm_regs,
+    kvm_sregs,
 };
 use kvm_ioctls::VcpuFd;
 use strata_cpu::x86_64::lapic::{Delivery, LVT_LINT0, LVT_LINT1, LapicPage};
 use strata_cpu::x86_64::msr::Msr;
-use strata_cpu::{ApplyTo as _, Cpuid, X86State};
+use strata_cpu::{ApplyTo as _, Cpuid, RFlags, X86State};
 use strata_memory::Mapping;
 use vmm_sys_util::ioctl::ioctl;
 
@@ -20,7 +21,7 @@ use super::kick::{KickReceiver, VcpuKicker};
 use super::kvm_run::RunPage;
 use super::vm::Vm;
 use super::{cpuid, strace};
-use crate::vcpu::{Exit, Vcpu};
+use crate::vcpu::{Activity, Exit, Vcpu};
 
 /// `KVM_RUN`, `_IO(KVMIO, 0x80)` (api.rst 4.10).
 const KVM_RUN: libc::c_ulong = 0xae80;
@@ -213,6 +214,24 @@ impl Vcpu for KvmVcpu {
         let mut regs = kvm_regs::default();
         state.apply_to(&mut regs);
         self.ioctl("KVM_SET_REGS", |_| strace::regs(Some(&regs)), |fd| fd.set_regs(&regs))
+    }
+
+    fn activity(&mut self) -> Result<Activity, CallError> {
+        let state = self.ioctl("KVM_GET_MP_STATE", |_| "...".to_owned(), VcpuFd::get_mp_state)?;
+        match state.mp_state {
+            KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED => Ok(Activity::Off),
+            KVM_MP_STATE_HALTED => {
+                if self.regs()?.rflags & RFlags::IF.bits() != 0 {
+                    return Ok(Activity::Waiting);
+                }
+                // Neither waits for IF.
+                let events =
+                    self.ioctl("KVM_GET_VCPU_EVENTS", |_| "...".to_owned(), VcpuFd::get_vcpu_events)?;
+                let wakes = events.nmi.pending != 0 || events.smi.pending != 0;
+                Ok(if wakes { Activity::Running } else { Activity::Off })
+            }
+            _ => Ok(Activity::Running),
+        }
     }
 
     fn kicker(&self) -> VcpuKicker {

@@ -28,6 +28,7 @@ use crate::kvm::{
     CallError, Capability, GuestCpuidError, GuestDebug, IrqError, IrqFdLine, Kvm, KvmVcpu, OpenError,
     SlotFlags, Vm,
 };
+use crate::vcpu::pin::{self, PinError};
 use crate::vcpu::{ExitBudget, Limits, Vcpu as _};
 
 /// Why a machine could not be built. Nothing of it is left on the host.
@@ -151,6 +152,9 @@ pub enum BuildError {
     /// An interrupt cannot be connected.
     #[error(transparent)]
     Irq(#[from] IrqError),
+    /// The vCPUs' threads cannot be where they are to be.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// Two devices want the same place.
     #[error("cannot place the devices")]
     Bus(#[from] BusError),
@@ -186,6 +190,7 @@ impl MachineBuilder {
         self.config.settle(payload.format);
         self.config.check()?;
         check_settings(&self.config, payload.format)?;
+        pin::check(&self.config.pin)?;
         let ram = self.config.memory.spec().build()?;
         // Last, since it is work, and leaves something on the host: a kernel for the next start.
         let payload = payload.complete(&self.config, &ram)?;
@@ -226,8 +231,11 @@ impl MachineBuilder {
                 steps: config.debug.step.map_or(0, |steps| steps - 1),
             },
             wall: config.budget.wall.map(|wall| wall.0),
+            hlt_waits: config.irqchip == Irqchip::Kernel,
+            pin: config.pin.clone(),
             control: self.control.clone(),
             sources: Sources(sources),
+            power: self.power.clone(),
             files,
         })
     }

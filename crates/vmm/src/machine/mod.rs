@@ -9,6 +9,7 @@ mod console;
 mod devices;
 mod firmware;
 mod foreign;
+mod halts;
 mod irq;
 mod load;
 mod payload;
@@ -47,8 +48,13 @@ pub struct Machine {
     buses: Arc<Buses>,
     limits: Limits,
     wall: Option<std::time::Duration>,
+    /// Whether `hlt` waits inside KVM, so that a guest that does so for ever has to be looked for.
+    hlt_waits: bool,
+    /// The host CPU of each vCPU's thread; empty if they may run anywhere.
+    pin: Vec<u32>,
     control: Control,
     sources: Sources,
+    power: PowerButton,
     /// The files that RAM maps.
     files: Vec<FileMapping>,
 }
@@ -116,6 +122,19 @@ impl Machine {
     /// The handle that pauses and stops this machine from any thread.
     pub fn control(&self) -> Control {
         self.control.share()
+    }
+
+    /// The machine's power button, if it has one: a machine with ACPI does.
+    pub fn power_button(&self) -> Option<PowerButton> {
+        self.power.is_connected().then(|| self.power.clone())
+    }
+
+    /// Watches a file descriptor on the machine's event loop while the guest runs, as
+    /// [`MachineBuilder::event_source`] does: for what can be told only from the machine as it was built.
+    #[must_use]
+    pub fn event_source(mut self, source: Box<dyn MutEventSubscriber + Send>) -> Self {
+        self.sources.0.push(source);
+        self
     }
 
     /// The state of every vCPU, in order: before the run, what each will be entered with.

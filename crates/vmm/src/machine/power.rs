@@ -18,6 +18,11 @@ impl PowerButton {
         true
     }
 
+    /// Whether there is somebody to hear it.
+    pub(super) fn is_connected(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     /// Connects the button; a second connection changes nothing.
     pub(super) fn connect(&self, registers: Arc<Mutex<AcpiRegisters>>) {
         let _ = self.0.set(registers);

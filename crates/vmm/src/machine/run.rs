@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use strata_memory::Ram;
 
+use vmm_sys_util::eventfd::EventFd;
+
 use super::Machine;
+use super::halts::HaltWatch;
 use crate::file_fault::{FileMapping, FileState};
 use crate::kvm::{CallError, KvmVcpu, Vm};
-use crate::vcpu::{Budget, Control, Finished, NoTrace, Plan, Stop, Tracer, run_here, spawn};
+use crate::vcpu::{Budget, Control, Exits, Finished, NoTrace, Plan, Stop, Tracer, run_here, spawn};
 
 /// How a run ended, and what it left.
 #[derive(Debug)]
@@ -84,31 +87,42 @@ impl Machine {
         mut tracer: impl FnMut(u8) -> T,
     ) -> Result<Outcome<T>, RunError> {
         let is_alone = self.is_alone();
-        let Self { vm, ram, vcpus, buses, limits, wall, control, sources, files } = self;
-        let plan = |index| {
+        let Self { vm, ram, vcpus, buses, limits, wall, hlt_waits, pin, control, sources, power: _, files } =
+            self;
+        let plan = |index: u8| {
             let mut limits = limits.clone();
             if index > 0 {
                 // Debugging is vCPU 0's; the exit budget is everybody's.
                 limits.steps = 0;
             }
-            Plan { index, buses: Arc::clone(&buses), control: control.clone(), limits }
+            Plan {
+                index,
+                buses: Arc::clone(&buses),
+                control: control.clone(),
+                limits,
+                pin: pin.get(usize::from(index)).copied(),
+            }
         };
         let vcpus = (0..=u8::MAX).zip(vcpus);
         let vcpus = if is_alone {
             vcpus.filter_map(|(index, vcpu)| run_here(plan(index), vcpu, tracer(index))).collect()
         } else {
             let mut events = EventManager::<Box<dyn MutEventSubscriber>>::new().map_err(RunError::Events)?;
-            events.add_subscriber(Box::new(Ended(control.clone())));
+            events.add_subscriber(Box::new(Wake { control: control.clone(), event: None }));
             for source in sources.0 {
                 events.add_subscriber(source);
             }
             let mut threads = Threads { control: control.clone(), handles: Vec::with_capacity(vcpus.len()) };
             for (index, vcpu) in vcpus {
-                let thread = spawn(plan(index), vcpu, tracer(index));
+                let exits = hlt_waits.then(|| Exits::of(&control));
+                let thread = spawn(plan(index), vcpu, (tracer(index), exits));
                 threads.handles.push(thread.map_err(|source| RunError::Spawn { vcpu: index, source })?);
             }
-            watch(&mut events, &control, wall)?;
-            threads.join()
+            watch(&mut events, &control, wall, hlt_waits.then(|| HaltWatch::new(&control)))?;
+            let finished = threads.join().into_iter();
+            finished
+                .map(|Finished { index, vcpu, tracer: (tracer, _) }| Finished { index, vcpu, tracer })
+                .collect()
         };
         let stop = control.stopped().unwrap_or(Stop::Interrupted);
         Ok(Outcome { stop, vcpus, vm, ram, files })
@@ -117,7 +131,13 @@ impl Machine {
     /// Whether there is nothing to do beside running one vCPU: nothing to watch, and nobody who could pause or stop it.
     /// Then the calling thread runs it, which saves a thread, an event loop and half of the time to the first `KVM_RUN`.
     fn is_alone(&self) -> bool {
-        self.vcpus.len() == 1 && self.sources.0.is_empty() && self.wall.is_none() && !self.control.is_shared()
+        self.vcpus.len() == 1
+            && self.sources.0.is_empty()
+            && self.wall.is_none()
+            && !self.hlt_waits
+            // The caller's thread is not ours to pin.
+            && self.pin.is_empty()
+            && !self.control.is_shared()
     }
 }
 
@@ -156,39 +176,46 @@ fn watch(
     events: &mut EventManager<Box<dyn MutEventSubscriber>>,
     control: &Control,
     wall: Option<Duration>,
+    mut halts: Option<HaltWatch>,
 ) -> Result<(), RunError> {
     let start = Instant::now();
     while control.stopped().is_none() {
-        let timeout = match wall {
-            None => -1,
-            Some(limit) => {
-                let left = limit.saturating_sub(start.elapsed());
-                if left.is_zero() {
-                    control.stop(Stop::Budget(Budget::Wall(limit)));
-                    break;
-                }
-                // Rounded up: waking a millisecond late is right, waking early would spin.
-                i32::try_from(left.as_millis().saturating_add(1)).unwrap_or(i32::MAX)
-            }
-        };
+        let now = Instant::now();
+        let wall_left = wall.map(|limit| limit.saturating_sub(now - start));
+        if let (Some(limit), Some(Duration::ZERO)) = (wall, wall_left) {
+            control.stop(Stop::Budget(Budget::Wall(limit)));
+            break;
+        }
+        let ask_in = halts.as_mut().and_then(|halts| halts.ask_when_due(now));
+        // Rounded up: waking a millisecond late is right, waking early would spin.
+        let timeout = wall_left
+            .into_iter()
+            .chain(ask_in)
+            .min()
+            .map_or(-1, |left| i32::try_from(left.as_millis().saturating_add(1)).unwrap_or(i32::MAX));
         events.run_with_timeout(timeout).map_err(RunError::Events)?;
     }
     Ok(())
 }
 
-/// Wakes the event loop when the machine has ended.
-struct Ended(Control);
+/// Wakes the event loop when there is something to see at the control.
+struct Wake {
+    control: Control,
+    event: Option<Arc<EventFd>>,
+}
 
-impl MutEventSubscriber for Ended {
+impl MutEventSubscriber for Wake {
     fn process(&mut self, _: Events, _: &mut EventOps<'_>) {
-        // The loop looks at the control itself after every event.
+        // The loop looks at the control itself after every event. It was ready, so this does not block.
+        let _ = self.event.as_ref().map(|event| event.read());
     }
 
     fn init(&mut self, ops: &mut EventOps<'_>) {
-        let ended = self.0.ended().ok();
-        if ended.is_none_or(|ended| ops.add(Events::new(&*ended, EventSet::IN)).is_err()) {
+        self.event = self.control.waker().ok();
+        let added = self.event.as_ref().map(|event| ops.add(Events::new(&**event, EventSet::IN)));
+        if !matches!(added, Some(Ok(()))) {
             // Without this the loop could sleep for ever.
-            self.0.stop(Stop::Interrupted);
+            self.control.stop(Stop::Interrupted);
         }
     }
 }

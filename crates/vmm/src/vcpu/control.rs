@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use vmm_sys_util::eventfd::EventFd;
 
+use super::Activity;
 use super::stop::Stop;
-use crate::kvm::VcpuKicker;
+use crate::kvm::{CallError, VcpuKicker};
 
 /// How long a paused or stopped vCPU may take before it is kicked again.
 const KICK_AGAIN: Duration = Duration::from_millis(5);
@@ -19,9 +20,17 @@ const KICK_AGAIN: Duration = Duration::from_millis(5);
 ///
 /// | phase | a vCPU that was kicked | leads to |
 /// | --- | --- | --- |
-/// | running | goes on | paused, ending |
+/// | running | answers the census, if there is one, and goes on | paused, ending |
 /// | paused | waits for the phase to change | running, ending |
 /// | ending | returns | nothing: it is final |
+///
+/// # The census
+///
+/// With KVM's interrupt controller a `hlt` is no exit, and a guest that halts for good (`cli; hlt` on every vCPU) would be
+/// waited for in vain. [`take_census`](Self::take_census) asks: every vCPU is kicked, and says what it is doing. The first
+/// that is not [`Activity::Off`] ends the census, and everybody goes on. One that is `Off` waits for the others. Once all
+/// are, they are asked again, now that none of them runs: one that ran until it was asked may have sent another an NMI
+/// or a SIPI after that had answered. `Off` from all a second time is [`Stop::Halted`].
 #[derive(Debug, Clone)]
 pub struct Control(Arc<Shared>);
 
@@ -31,18 +40,33 @@ struct Shared {
     changed: Condvar,
     /// Somebody besides the machine has a handle.
     handed_out: AtomicBool,
+    /// The event loop waits to be told of the next exit.
+    calm: AtomicBool,
 }
 
 #[derive(Debug)]
 struct State {
     phase: Phase,
     stop: Option<Stop>,
-    /// Readable once the phase is `Ending`: what an event loop waits for, where there is one.
-    ended: Option<Arc<EventFd>>,
+    /// Written when the phase becomes `Ending`, and at the first exit after a calm: what an event loop waits for, where
+    /// there is one.
+    wake: Option<Arc<EventFd>>,
+    census: Option<Census>,
+    /// Counts the questions of all censuses, so that a vCPU knows which it has answered.
+    question: u64,
     kickers: Vec<VcpuKicker>,
     /// vCPU threads that are in their loops, and how many of them wait in `Paused`.
     running: usize,
     parked: usize,
+}
+
+/// A census that is being taken.
+#[derive(Debug, Default)]
+struct Census {
+    /// Everybody was `Off`, and is asked again.
+    again: bool,
+    /// How many have answered `Off`.
+    off: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +86,9 @@ impl Control {
         let state = State {
             phase: Phase::Running,
             stop: None,
-            ended: None,
+            wake: None,
+            census: None,
+            question: 0,
             kickers: Vec::new(),
             running: 0,
             parked: 0,
@@ -71,6 +97,7 @@ impl Control {
             state: Mutex::new(state),
             changed: Condvar::new(),
             handed_out: AtomicBool::new(false),
+            calm: AtomicBool::new(false),
         }))
     }
 
@@ -80,18 +107,17 @@ impl Control {
 
     /// Ends the machine with `stop`. Only the first call counts; returns whether this was it.
     pub fn stop(&self, stop: Stop) -> bool {
-        let mut state = self.state();
+        self.end(&mut self.state(), stop)
+    }
+
+    fn end(&self, state: &mut State, stop: Stop) -> bool {
         if state.phase == Phase::Ending {
             return false;
         }
         state.phase = Phase::Ending;
         state.stop = Some(stop);
         state.kickers.iter().for_each(VcpuKicker::kick);
-        if let Some(ended) = &state.ended {
-            // Fails only on a full counter, and then it is readable already.
-            let _ = ended.write(1);
-        }
-        drop(state);
+        state.wake();
         self.0.changed.notify_all();
         true
     }
@@ -106,6 +132,8 @@ impl Control {
         if state.phase == Phase::Running {
             state.phase = Phase::Paused;
             state.kickers.iter().for_each(VcpuKicker::kick);
+            // One that waits in a census is in no call that a kick would end.
+            self.0.changed.notify_all();
         }
         while state.phase == Phase::Paused && state.parked < state.running {
             state = self.wait_and_kick(state);
@@ -147,22 +175,56 @@ impl Control {
         }
     }
 
-    /// What is readable once the machine has ended.
+    /// What is readable when an event loop should look at [`stopped`](Self::stopped) and [`is_calm`](Self::is_calm). The
+    /// loop resets it.
     ///
     /// # Errors
     ///
     /// The process has no file descriptor left.
-    pub(crate) fn ended(&self) -> std::io::Result<Arc<EventFd>> {
+    pub(crate) fn waker(&self) -> std::io::Result<Arc<EventFd>> {
         let mut state = self.state();
-        if let Some(ended) = &state.ended {
-            return Ok(Arc::clone(ended));
+        if let Some(wake) = &state.wake {
+            return Ok(Arc::clone(wake));
         }
-        let ended = Arc::new(EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?);
+        let wake = Arc::new(EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?);
+        state.wake = Some(Arc::clone(&wake));
         if state.phase == Phase::Ending {
-            ended.write(1)?;
+            state.wake();
         }
-        state.ended = Some(Arc::clone(&ended));
-        Ok(ended)
+        Ok(wake)
+    }
+
+    /// Whether no vCPU has made an exit, or was found running, since the last census.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.0.calm.load(Relaxed)
+    }
+
+    /// Asks every vCPU whether anything can still wake it, and returns at once. From here on the machine is calm, until
+    /// the next exit; if all vCPUs are off, it halts.
+    pub(crate) fn take_census(&self) {
+        let mut state = self.state();
+        // Seen by every vCPU that this kicks: it takes the lock before it enters the guest again.
+        self.0.calm.store(true, Relaxed);
+        state.census = Some(Census::default());
+        state.question += 1;
+        state.kickers.iter().for_each(VcpuKicker::kick);
+        self.0.changed.notify_all();
+    }
+
+    /// A vCPU does something. On the way of every exit, so it is no more than a look while that is nothing new.
+    #[inline]
+    pub(crate) fn notice(&self) {
+        if self.0.calm.load(Relaxed) {
+            self.end_calm();
+        }
+    }
+
+    #[cold]
+    fn end_calm(&self) {
+        let state = self.state();
+        if self.0.calm.swap(false, Relaxed) {
+            state.wake();
+        }
     }
 
     /// A handle for somebody besides the machine.
@@ -191,21 +253,84 @@ impl Control {
         self.0.changed.notify_all();
     }
 
-    /// Called by a vCPU that was kicked: waits while the phase is `paused`. `false` means: return.
-    pub(super) fn go_on(&self) -> bool {
+    /// Called by a vCPU that was kicked: waits while the phase is `paused`, and answers the census by `activity`.
+    /// `false` means: return.
+    ///
+    /// # Errors
+    ///
+    /// That of `activity`.
+    pub(super) fn go_on(
+        &self,
+        mut activity: impl FnMut() -> Result<Activity, CallError>,
+    ) -> Result<bool, CallError> {
+        let mut answered = 0;
         let mut state = self.state();
-        if state.phase == Phase::Paused {
-            state.parked += 1;
-            self.0.changed.notify_all();
-            while state.phase == Phase::Paused {
-                state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match state.phase {
+                Phase::Ending => return Ok(false),
+                Phase::Paused => {
+                    state.parked += 1;
+                    self.0.changed.notify_all();
+                    while state.phase == Phase::Paused {
+                        state = self.wait(state);
+                    }
+                    state.parked -= 1;
+                }
+                Phase::Running if state.census.is_none() => return Ok(true),
+                // Off, and the others have not all answered: it may not run, or their answers would be void.
+                Phase::Running if answered == state.question => state = self.wait(state),
+                Phase::Running => {
+                    answered = state.question;
+                    drop(state);
+                    let found = activity()?;
+                    if found == Activity::Running {
+                        self.notice();
+                    }
+                    state = self.state();
+                    self.count(&mut state, answered, found);
+                }
             }
-            state.parked -= 1;
         }
-        state.phase == Phase::Running
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters an answer into the census, if that is still the one it belongs to.
+    fn count(&self, state: &mut State, question: u64, found: Activity) {
+        let all = state.running;
+        let Some(census) = state.census.as_mut().filter(|_| state.question == question) else { return };
+        if found != Activity::Off {
+            state.census = None;
+            self.0.changed.notify_all();
+            return;
+        }
+        census.off += 1;
+        if census.off == all && census.again {
+            self.end(state, Stop::Halted);
+        } else if census.off == all {
+            state.census = Some(Census { again: true, off: 0 });
+            state.question += 1;
+            self.0.changed.notify_all();
+        }
+    }
+}
+
+impl State {
+    /// Wakes the event loop, where there is one.
+    fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            // Fails only on a full counter, and then it is readable already.
+            let _ = wake.write(1);
+        }
     }
 }
 
 #[cfg(test)]
 #[path = "control_test.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "census_test.rs"]
+mod census_tests;

@@ -12,7 +12,7 @@ type Thread = thread::JoinHandle<Finished<ScriptedVcpu, NoTrace>>;
 fn start(control: &Control, index: u8, act: Act) -> Thread {
     let buses = Buses { pio: Bus::new(AddressSpace::Pio), mmio: Bus::new(AddressSpace::Mmio) };
     let limits = Limits::default();
-    let plan = Plan { index, buses: Arc::new(buses), control: control.clone(), limits };
+    let plan = Plan { index, buses: Arc::new(buses), control: control.clone(), limits, pin: None };
     spawn(plan, ScriptedVcpu::new([act]).repeat_last(), NoTrace).unwrap()
 }
 
@@ -48,8 +48,13 @@ fn a_failing_and_a_panicking_vcpu_stop_the_machine_with_their_number() {
 fn a_vcpu_on_the_calling_thread_obeys_and_dies_as_on_its_own() {
     let here = |control: &Control, act| {
         let buses = Buses { pio: Bus::new(AddressSpace::Pio), mmio: Bus::new(AddressSpace::Mmio) };
-        let plan =
-            Plan { index: 0, buses: Arc::new(buses), control: control.clone(), limits: Limits::default() };
+        let plan = Plan {
+            index: 0,
+            buses: Arc::new(buses),
+            control: control.clone(),
+            limits: Limits::default(),
+            pin: None,
+        };
         run_here(plan, ScriptedVcpu::new([act]).repeat_last(), NoTrace)
     };
     let control = Control::new();

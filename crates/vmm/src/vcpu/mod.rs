@@ -1,16 +1,21 @@
 //! The two loops of a vCPU: [`run`] is the tight one, from exit to device and back; [`Control`] is the state machine
 //! around it, where a machine is paused and stopped.
 
+mod activity;
 mod control;
 mod exit;
+pub(crate) mod pin;
 mod record;
 mod run;
 mod stop;
 mod thread;
 mod trace;
 
+pub use activity::Activity;
+pub(crate) use activity::Exits;
 pub use control::Control;
 pub use exit::{DebugEvent, Exit};
+pub use pin::{HostCpus, PinError};
 pub use record::ExitRecord;
 pub use run::{Buses, ExitBudget, Limits, Pause, run};
 pub use stop::{Budget, Stop};
@@ -43,6 +48,16 @@ pub trait Vcpu: Send {
     ///
     /// The call that failed, with `EINVAL` for a state that the processor cannot be in.
     fn set_state(&mut self, state: &X86State) -> Result<(), CallError>;
+
+    /// What the vCPU is doing, asked after a kick. A vCPU whose `hlt` is an exit, which is the default, has no reason to
+    /// say anything but `Running`.
+    ///
+    /// # Errors
+    ///
+    /// The call that failed.
+    fn activity(&mut self) -> Result<Activity, CallError> {
+        Ok(Activity::Running)
+    }
 
     /// A handle that ends [`run`](Self::run) from any thread.
     fn kicker(&self) -> VcpuKicker;

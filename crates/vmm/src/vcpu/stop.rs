@@ -11,7 +11,8 @@ use super::exit::DebugEvent;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stop {
-    /// `hlt` with nothing that could ever wake the guest.
+    /// `hlt` with nothing that could ever wake the guest: as an exit where there is no interrupt controller; with KVM's, of all
+    /// vCPUs with interrupts disabled.
     Halted,
     /// The guest switched the machine off.
     PowerOff,
@@ -82,7 +83,7 @@ pub enum Stop {
         /// What the system answered.
         errno: i32,
     },
-    /// The host asked the machine to stop: Ctrl-C, SIGTERM, [`Control::stop`](super::Control::stop).
+    /// The host asked the machine to stop: Ctrl-a x, SIGTERM, [`Control::stop`](super::Control::stop).
     Interrupted,
 }
 

@@ -8,7 +8,7 @@ use std::thread::{Builder, JoinHandle};
 use super::run::{Buses, Limits, Pause, run};
 use super::stop::Stop;
 use super::trace::Tracer;
-use super::{Control, Vcpu};
+use super::{Control, Vcpu, pin};
 
 /// A vCPU whose thread has ended, with what watched it.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub struct Plan {
     pub control: Control,
     /// What it may use up.
     pub limits: Limits,
+    /// The host CPU that its thread is to stay on.
+    pub pin: Option<u32>,
 }
 
 /// Starts the thread of a vCPU. It ends when the machine does, and ends the machine when it stops, fails or panics.
@@ -64,12 +66,13 @@ pub fn run_here<V: Vcpu, T: Tracer>(plan: Plan, vcpu: V, tracer: T) -> Option<Fi
 struct Membership {
     control: Control,
     index: u8,
+    pin: Option<u32>,
 }
 
 impl Membership {
     fn join(plan: &Plan, vcpu: &impl Vcpu) -> Self {
         plan.control.join(vcpu.kicker());
-        Self { control: plan.control.clone(), index: plan.index }
+        Self { control: plan.control.clone(), index: plan.index, pin: plan.pin }
     }
 
     fn run<V: Vcpu, T: Tracer>(
@@ -79,22 +82,31 @@ impl Membership {
         buses: &Buses,
         mut limits: Limits,
     ) -> Finished<V, T> {
+        if let Some(cpu) = self.pin
+            && let Err(error) = pin::pin(cpu)
+        {
+            self.fail("sched_setaffinity", &error);
+            return Finished { index: self.index, vcpu, tracer };
+        }
         loop {
             match run(&mut vcpu, buses, &mut limits, &mut tracer) {
-                Ok(Pause::Kicked) if self.control.go_on() => {}
-                Ok(Pause::Kicked) => break,
-                Ok(Pause::Stop(stop)) => {
-                    self.control.stop(stop);
-                    break;
-                }
-                Err(error) => {
-                    let errno = error.source.raw_os_error().unwrap_or(0);
-                    self.control.stop(Stop::VcpuFailed { vcpu: self.index, call: error.call, errno });
-                    break;
-                }
+                Ok(Pause::Kicked) => match self.control.go_on(|| vcpu.activity()) {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(error) => self.fail(error.call, &error.source),
+                },
+                Ok(Pause::Stop(stop)) => drop(self.control.stop(stop)),
+                Err(error) => self.fail(error.call, &error.source),
             }
+            break;
         }
         Finished { index: self.index, vcpu, tracer }
+    }
+
+    /// Ends the machine: a call that the vCPU needs has failed.
+    fn fail(&self, call: &'static str, error: &io::Error) {
+        let errno = error.raw_os_error().unwrap_or(0);
+        self.control.stop(Stop::VcpuFailed { vcpu: self.index, call, errno });
     }
 }
 
