@@ -133,11 +133,15 @@ impl Bus {
                 other_last: other.last,
             });
         }
+        let is_last = place == self.ranges.len();
         self.ranges.insert(place, Range { base, last, name: name.into(), device });
         if let Some(ports) = &mut self.ports {
             // Both fit: `last` has been compared with the last port.
             let port = |addr| u16::try_from(addr).unwrap_or(u16::MAX);
-            ports.insert(place, port(base), port(last));
+            if !is_last {
+                ports.move_up(place);
+            }
+            ports.set_range(place, port(base), port(last));
         }
         Ok(())
     }

@@ -13,18 +13,25 @@ pub(crate) struct Ports {
 
 impl Ports {
     pub(crate) fn new() -> Self {
-        Self { tables: [0; 256], indexes: vec![[0; 256]] }
+        // Room for as many as a PC has in use.
+        let mut indexes = Vec::with_capacity(8);
+        indexes.push([0; 256]);
+        Self { tables: [0; 256], indexes }
     }
 
-    /// A new range at `index`, of the ports `first` to `last`; those from there on move up by one.
-    pub(crate) fn insert(&mut self, index: usize, first: u16, last: u16) {
-        // Ranges of ports are disjoint: there are at most 65,536.
-        let before = u32::try_from(index).unwrap_or(u32::MAX);
-        for number in self.indexes.iter_mut().flatten().filter(|number| **number > before) {
+    /// The ranges from `index` on get the next index each.
+    pub(crate) fn move_up(&mut self, index: usize) {
+        for number in self.indexes.iter_mut().flatten().filter(|number| **number as usize > index) {
             *number += 1;
         }
+    }
+
+    /// The range at `index` has the ports `first` to `last`.
+    pub(crate) fn set_range(&mut self, index: usize, first: u16, last: u16) {
+        // Ranges of ports are disjoint: there are at most 65,536.
+        let number = u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1);
         for port in first..=last {
-            self.set(port, before.saturating_add(1));
+            self.set(port, number);
         }
     }
 

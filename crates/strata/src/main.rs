@@ -11,10 +11,11 @@ mod terminal;
 
 use std::error::Error;
 use std::io::Write as _;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use cli::{Cli, Command};
 
@@ -30,7 +31,10 @@ const BAD_INPUT: u8 = 2;
 const HOST_FAILED: u8 = 4;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    // The process ends soon: taking the description of all options apart would be a tenth of a short run.
+    let mut options = ManuallyDrop::new(Cli::command());
+    let parsed = options.try_get_matches_from_mut(std::env::args_os());
+    let cli = match parsed.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version go to standard output; a reader that has gone away is no reason to complain.

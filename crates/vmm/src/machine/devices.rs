@@ -130,19 +130,8 @@ fn legacy(
     vm: &Vm,
     sources: &mut Sources,
 ) -> Result<(), BuildError> {
+    // In the order of their ports, which is the quickest way to insert them.
     let devices = &builder.config.devices;
-    if devices.serial == SerialConfig::Stdio {
-        let (port, irq) = COM1;
-        let line: Arc<dyn IrqLine> = match builder.config.irqchip {
-            Irqchip::Kernel => Arc::new(IrqFdLine::new(vm, irq)?),
-            Irqchip::Auto | Irqchip::None => Arc::new(NoIrq),
-        };
-        let serial = Arc::new(Mutex::new(Serial::new(line, Box::new(builder.console.clone()))));
-        pio.insert(port.into(), Serial::LEN, "com1", serial.clone())?;
-        if let Some(input) = builder.input.take() {
-            sources.push(input(serial));
-        }
-    }
     if devices.i8042 {
         // Two ports of five: what lies between belongs to others, the speaker's gate at 0x61 for one.
         let i8042: Arc<dyn Device> = Arc::new(Mutex::new(I8042::new()));
@@ -154,6 +143,18 @@ fn legacy(
     }
     if let Some(port) = devices.debug_exit {
         pio.insert(port.into(), DebugExit::LEN, "debug-exit", Arc::new(DebugExit))?;
+    }
+    if devices.serial == SerialConfig::Stdio {
+        let (port, irq) = COM1;
+        let line: Arc<dyn IrqLine> = match builder.config.irqchip {
+            Irqchip::Kernel => Arc::new(IrqFdLine::new(vm, irq)?),
+            Irqchip::Auto | Irqchip::None => Arc::new(NoIrq),
+        };
+        let serial = Arc::new(Mutex::new(Serial::new(line, Box::new(builder.console.clone()))));
+        pio.insert(port.into(), Serial::LEN, "com1", serial.clone())?;
+        if let Some(input) = builder.input.take() {
+            sources.push(input(serial));
+        }
     }
     if let Some(port) = devices.power_off {
         pio.insert(port.into(), PowerOff::LEN, "power-off", Arc::new(PowerOff))?;

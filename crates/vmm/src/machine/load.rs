@@ -52,7 +52,7 @@ pub(super) fn check_settings(config: &Config, format: Format) -> Result<(), Buil
         for_flat_images(config)?;
     }
     if has_boot_protocol(format) {
-        cmdline(config)?;
+        cmdline(config, format)?;
     } else {
         not_for_kernels(config)?;
     }
@@ -81,10 +81,6 @@ fn bare(config: &Config, payload: &Payload, mapper: &Mapper<'_>) -> Result<Entry
 /// What a kernel's command line is by default: its messages come to the serial port.
 const CMDLINE: &str = "console=ttyS0";
 
-fn cmdline(config: &Config) -> Result<Cmdline, CmdlineError> {
-    Cmdline::new(config.cmdline.as_deref().unwrap_or(CMDLINE))
-}
-
 /// A kernel with a boot protocol.
 fn kernel(
     config: &Config,
@@ -95,7 +91,7 @@ fn kernel(
     let ram = mapper.ram;
     let initrd = payload.initrd.as_ref().map(|initrd| Mapped(initrd, mapper));
     let options = KernelOptions {
-        cmdline: cmdline(config)?,
+        cmdline: cmdline(config, payload.format)?,
         initrd: initrd.as_ref().map(|initrd| initrd as &dyn Image),
         memory_map: firmware::memory_map(ram),
         rsdp,
@@ -110,6 +106,18 @@ fn kernel(
         _ => linux::load(memory, &image, &options)?,
     };
     Ok(entry.state)
+}
+
+/// The command line as configured. For Linux `pci=off` is added, unless it says something of PCI itself: there is no bus, and
+/// a kernel that looks for one complains of not finding it.
+fn cmdline(config: &Config, format: Format) -> Result<Cmdline, CmdlineError> {
+    let text = config.cmdline.as_deref().unwrap_or(CMDLINE);
+    let mut cmdline = Cmdline::new(text)?;
+    let says_pci = text.split_ascii_whitespace().any(|word| word.starts_with("pci="));
+    if matches!(format, Format::Linux | Format::BzImage) && !says_pci {
+        cmdline.push("pci=off")?;
+    }
+    Ok(cmdline)
 }
 
 /// Refuses settings that every other image decides by itself.

@@ -189,10 +189,13 @@ pub struct Cpuid(Vec<Leaf>);
 impl Cpuid {
     /// These leaves, sorted. Of two for the same question, the first is the one that answers.
     pub fn new(leaves: impl IntoIterator<Item = Leaf>) -> Self {
-        let mut sorted = Vec::<Leaf>::new();
+        let leaves = leaves.into_iter();
+        let mut sorted = Vec::<Leaf>::with_capacity(leaves.size_hint().0);
         for leaf in leaves {
-            // They come sorted for the most part: this seldom moves anything.
-            if let Err(at) = sorted.binary_search_by_key(&leaf.key(), Leaf::key) {
+            // They come sorted for the most part.
+            if sorted.last().is_none_or(|last| last.key() < leaf.key()) {
+                sorted.push(leaf);
+            } else if let Err(at) = sorted.binary_search_by_key(&leaf.key(), Leaf::key) {
                 sorted.insert(at, leaf);
             }
         }
