@@ -108,6 +108,7 @@ struct Protocol {
     mode: Mode,
     /// RIP, RAX, RBX and RSI.
     registers: [u64; 4],
+    cmdline: &'static [u8],
     /// The initrd's start and end, by what it is told.
     initrd: fn(&Machine) -> (u64, u64),
     /// What it writes to port 0x10 of what its registers lead to.
@@ -133,6 +134,7 @@ fn protocols() -> Vec<Protocol> {
         settings,
         mode: Mode::Long64,
         registers: [rip, 0, 0, ZERO_PAGE],
+        cmdline: b"quiet pci=off\0",
         initrd: in_zero_page,
         writes: b"HdrSquie",
     };
@@ -153,6 +155,7 @@ fn protocols() -> Vec<Protocol> {
             settings: "",
             mode: Mode::Protected32,
             registers: [AT, 0, BOOT_INFO, 0],
+            cmdline: b"quiet\0",
             initrd: |machine| {
                 let start = word(machine, BOOT_INFO + 0x40);
                 (start, start + word(machine, BOOT_INFO + 0x48))
@@ -165,6 +168,7 @@ fn protocols() -> Vec<Protocol> {
             settings: "",
             mode: Mode::Protected32,
             registers: [AT + 0x20, 0x2bad_b002, BOOT_INFO, 0],
+            cmdline: b"quiet\0",
             initrd: |machine| {
                 let module = word(machine, BOOT_INFO + 24);
                 (word(machine, module), word(machine, module + 4))
@@ -213,7 +217,7 @@ fn each_protocol_hands_over_what_it_promises() {
                 let regs = &state.regs;
                 assert_eq!(state.mode(), it.mode, "{what}");
                 assert_eq!([regs.rip, regs.rax, regs.rbx, regs.rsi], it.registers, "{what}");
-                assert_eq!(bytes(&machine, CMDLINE, 6), b"quiet\0", "{what}");
+                assert_eq!(bytes(&machine, CMDLINE, it.cmdline.len()), it.cmdline, "{what}");
                 assert_eq!(bytes(&machine, RSDP, 8), b"RSD PTR ", "{what}");
                 let (start, end) = (it.initrd)(&machine);
                 assert_eq!(start % 0x1000, 0, "{what}");

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use strata_boot::elf::{self, ElfOptions};
 use strata_boot::flat::{self, FlatOptions};
-use strata_boot::{Cmdline, Entry, Format, Image, KernelOptions, linux, multiboot, pvh};
+use strata_boot::{Cmdline, CmdlineError, Entry, Format, Image, KernelOptions, linux, multiboot, pvh};
 use strata_cpu::{Mapping, Mode, RFlags, X86State};
 use strata_memory::vm_memory::GuestAddress;
 use strata_memory::{Ram, layout};
@@ -81,18 +81,6 @@ fn bare(config: &Config, payload: &Payload, mapper: &Mapper<'_>) -> Result<Entry
 /// What a kernel's command line is by default: its messages come to the serial port.
 const CMDLINE: &str = "console=ttyS0";
 
-/// The command line as configured. For Linux `pci=off` is added, unless it says something of PCI itself: there is no bus, and
-/// a kernel that looks for one complains of not finding it.
-fn cmdline(config: &Config, format: Format) -> Result<Cmdline, BuildError> {
-    let text = config.cmdline.as_deref().unwrap_or(CMDLINE);
-    let mut cmdline = Cmdline::new(text)?;
-    let says_pci = text.split_ascii_whitespace().any(|word| word.starts_with("pci="));
-    if matches!(format, Format::Linux | Format::BzImage) && !says_pci {
-        cmdline.push("pci=off")?;
-    }
-    Ok(cmdline)
-}
-
 /// A kernel with a boot protocol.
 fn kernel(
     config: &Config,
@@ -118,6 +106,18 @@ fn kernel(
         _ => linux::load(memory, &image, &options)?,
     };
     Ok(entry.state)
+}
+
+/// The command line as configured. For Linux `pci=off` is added, unless it says something of PCI itself: there is no bus, and
+/// a kernel that looks for one complains of not finding it.
+fn cmdline(config: &Config, format: Format) -> Result<Cmdline, CmdlineError> {
+    let text = config.cmdline.as_deref().unwrap_or(CMDLINE);
+    let mut cmdline = Cmdline::new(text)?;
+    let says_pci = text.split_ascii_whitespace().any(|word| word.starts_with("pci="));
+    if matches!(format, Format::Linux | Format::BzImage) && !says_pci {
+        cmdline.push("pci=off")?;
+    }
+    Ok(cmdline)
 }
 
 /// Refuses settings that every other image decides by itself.
