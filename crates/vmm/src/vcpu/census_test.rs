@@ -88,9 +88,9 @@ fn a_machine_whose_vcpus_are_all_off_halts_when_asked() {
     let machine = machine(&[&[Ok(Off)], &[Ok(Off)], &[Ok(Off)]]);
     assert_eq!(machine.control.stopped(), None);
     machine.control.take_census();
-    // Everybody was asked twice.
-    machine.answers(6);
-    assert_eq!(machine.end(), Stop::Halted);
+    machine.threads.into_iter().for_each(|thread| drop(thread.join().unwrap()));
+    assert_eq!(machine.control.stopped(), Some(Stop::Halted));
+    assert_eq!(machine.asked.iter().count(), 6, "everybody was asked twice");
 }
 
 #[test]
