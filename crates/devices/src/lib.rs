@@ -12,6 +12,7 @@
 //! | [`Cmos`] | MC146818 clock with its memory | ports 0x70, 0x71 |
 //! | [`DebugExit`] | ends the guest with a code, as QEMU's isa-debug-exit | port 0xf4 |
 //! | [`AcpiRegisters`] | switches off, resets, tells of the power button: ACPI hardware-reduced | ports 0x600 to 0x603, IRQ 9 |
+//! | [`PciPorts`] | a PCI bus without devices; can reset | ports 0xcf8 to 0xcff |
 //! | [`Pvpanic`] | tells of a kernel's panic, as QEMU's pvpanic | port 0x505 |
 //! | [`PowerOff`] | switches off, as the PM1 control register of QEMU's PIIX4 | port 0x604 |
 //! | [`Stub`] | answers from a list: for tests | anywhere |
@@ -32,6 +33,7 @@ mod debug_exit;
 mod device;
 mod i8042;
 mod irq;
+mod pci_ports;
 mod ports;
 mod power_off;
 mod pvpanic;
@@ -48,6 +50,7 @@ pub use debug_exit::DebugExit;
 pub use device::{Device, DeviceMut, Effect};
 pub use i8042::{I8042, I8042V1};
 pub use irq::{IrqLine, NoIrq};
+pub use pci_ports::{PciPorts, PciPortsV1};
 pub use power_off::PowerOff;
 pub use pvpanic::Pvpanic;
 pub use rtc::{Clock, Cmos, CmosV1, SystemClock};

@@ -134,7 +134,7 @@ fn protocols() -> Vec<Protocol> {
         settings,
         mode: Mode::Long64,
         registers: [rip, 0, 0, ZERO_PAGE],
-        cmdline: b"quiet pci=off\0",
+        cmdline: b"quiet pci=conf1,noearly\0",
         initrd: in_zero_page,
         writes: b"HdrSquie",
     };

@@ -47,7 +47,8 @@ pub struct Config {
     pub format: Option<Format>,
     /// For kernels with a boot protocol (all formats but `flat` and `elf64`): the initial RAM disk, or first module.
     pub initrd: Option<PathBuf>,
-    /// Likewise: the command line, by default `console=ttyS0`. Linux is told `pci=off` behind it, unless it has a `pci=` itself.
+    /// Likewise: the command line, by default `console=ttyS0`. Linux is told
+    /// `pci=conf1,noearly` behind it, unless it has a `pci=` itself.
     pub cmdline: Option<String>,
     /// Whether a compressed Linux kernel is unpacked here or unpacks itself.
     pub boot_protocol: BootProtocol,

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use kvm_bindings::{
     KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, KVM_MP_STATE_HALTED,
     KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_guest_debug, kvm_msr_entry, kvm_regs,
-    kvm_sregs,
+    kvm_sregs, kvm_xcrs,
 };
 use kvm_ioctls::VcpuFd;
 use strata_cpu::x86_64::lapic::{Delivery, LVT_LINT0, LVT_LINT1, LapicPage};
@@ -116,6 +116,17 @@ impl KvmVcpu {
         // It says how many it has set, and stops at the first that it refuses.
         let set = self.ioctl(name, |_| "...".to_owned(), |fd| fd.set_msrs(&entries))?;
         if set == msrs.len() { Ok(()) } else { Err(refused(libc::EINVAL)) }
+    }
+
+    /// Sets XCR0: the kinds of state that XSAVE saves (`KVM_SET_XCRS`, 4.44).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered; `EINVAL` for a kind that the vCPU's CPUID lacks.
+    pub fn set_xcr0(&self, value: u64) -> Result<(), CallError> {
+        let mut registers = kvm_xcrs { nr_xcrs: 1, ..Default::default() };
+        registers.xcrs[0].value = value;
+        self.ioctl("KVM_SET_XCRS", |_| "...".to_owned(), |fd| fd.set_xcrs(&registers))
     }
 
     /// Connects the local APIC's pins for a guest that never uses the 8259s: LINT0, where they arrive, is masked, and

@@ -281,6 +281,9 @@ fn check_devices_against_ram(mmio: &Bus, ram: &Ram) -> Result<(), BuildError> {
     Ok(())
 }
 
+/// The leaf whose EDX:EAX is what XCR0 may have (SDM vol. 2A, CPUID).
+const XSTATE: u32 = 0xd;
+
 /// vCPU 0 gets the entry state; the others wait for the INIT and SIPI that it sends them.
 fn create_vcpus(kvm: &Kvm, vm: &Vm, config: &Config, state: &X86State) -> Result<Vec<KvmVcpu>, BuildError> {
     let topology = Topology::new(config.cpus);
@@ -292,6 +295,12 @@ fn create_vcpus(kvm: &Kvm, vm: &Vm, config: &Config, state: &X86State) -> Result
         vcpu.set_cpuid(&cpuid, id.into())?;
         if config.acpi == Some(true) {
             vcpu.set_msrs(&boot_msrs())?;
+            let xcr0 = cpuid.get(XSTATE, 0);
+            if xcr0.eax != 0 {
+                // Linux does this itself; but where KVM is not told of it (in QEMU's TCG, XSETBV is no exit), CPUID would
+                // go on to say that only x87 and SSE have state to save.
+                vcpu.set_xcr0(u64::from(xcr0.edx) << 32 | u64::from(xcr0.eax))?;
+            }
         }
         if id == 0 {
             vcpu.set_state(state)?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use event_manager::MutEventSubscriber;
 use strata_devices::{
     AcpiRegisters, AddressSpace, Bus, BusError, Cmos, DebugExit, Device, Effect, I8042, IrqLine, NoIrq,
-    PowerOff, Pvpanic, Serial, Stub,
+    PciPorts, PowerOff, Pvpanic, Serial, Stub,
 };
 use strata_memory::layout;
 
@@ -23,6 +23,8 @@ pub(super) const CMOS_PORT: u16 = 0x70;
 /// ACPI's registers, and the interrupt that their events come with.
 pub(super) const ACPI_REGISTERS: u16 = 0x600;
 pub(super) const GED_GSI: u32 = 9;
+/// Where a kernel looks for PCI.
+const PCI_PORT: u64 = 0xcf8;
 /// QEMU's place for pvpanic.
 pub(super) const PVPANIC_PORT: u16 = 0x505;
 
@@ -104,6 +106,7 @@ pub(super) fn assemble(
         let registers = Arc::new(Mutex::new(AcpiRegisters::new(line)));
         builder.power.connect(Arc::clone(&registers));
         buses.pio.insert(ACPI_REGISTERS.into(), AcpiRegisters::LEN, "acpi", registers)?;
+        buses.pio.insert(PCI_PORT, PciPorts::LEN, "pci", Arc::new(Mutex::new(PciPorts::default())))?;
         buses.pio.insert(PVPANIC_PORT.into(), Pvpanic::LEN, "pvpanic", Arc::new(Pvpanic))?;
     }
     Ok(buses)

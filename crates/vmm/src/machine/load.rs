@@ -108,14 +108,14 @@ fn kernel(
     Ok(entry.state)
 }
 
-/// The command line as configured. For Linux `pci=off` is added, unless it says something of PCI itself: there is no bus, and
-/// a kernel that looks for one complains of not finding it.
+/// The command line as configured. For Linux `pci=conf1,noearly` is added, unless it says something of PCI itself: the bus is
+/// empty, so it need not be looked for in other ways, and there is no device whose bugs must be known early.
 fn cmdline(config: &Config, format: Format) -> Result<Cmdline, CmdlineError> {
     let text = config.cmdline.as_deref().unwrap_or(CMDLINE);
     let mut cmdline = Cmdline::new(text)?;
     let says_pci = text.split_ascii_whitespace().any(|word| word.starts_with("pci="));
     if matches!(format, Format::Linux | Format::BzImage) && !says_pci {
-        cmdline.push("pci=off")?;
+        cmdline.push("pci=conf1,noearly")?;
     }
     Ok(cmdline)
 }
