@@ -1,7 +1,6 @@
 //! Between a terminal and the guest: takes out the escapes, passes all other keys on.
 
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
-
 use std::os::fd::AsRawFd as _;
 
 use rustix::io::ioctl_fionbio;

@@ -126,8 +126,10 @@ fn a_paste_longer_than_all_buffers_arrives_whole() {
     let scratch = Scratch::new("paste");
     let echo = scratch.file("echo.bin", ECHO);
     let (ours, theirs) = terminal();
-    let mut child = start(&echo, &theirs, &[]);
+    // If a byte were lost, the run's end would end the reading below.
+    let mut child = start(&echo, &theirs, &["--budget-wall", "100s"]);
     wait_for_raw(&theirs, true);
+    drop(theirs);
     let typed = [b"0123456789abcdef".repeat(5120), b"q".to_vec()].concat();
     let mut typing = ours.try_clone().unwrap();
     let text = typed.clone();
