@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::rig;
 
 const RUN_GUEST_HELP: &str = "\
-Without NAME the guest `hello` is run.
+Without NAME the guest `hello` is run. `linux` is a kernel of the distribution, downloaded once, with a shell: `exit` ends
+it, and so does the end of standard input.
 
 What this host can't run, runs in the rig (`cargo xtask rig --help`): guests whose header needs what the local KVM does
 not have and, where there is no usable /dev/kvm, all of them. Files that STRATA OPTIONS name come along; what strata
@@ -41,7 +42,7 @@ pub(crate) enum Task {
 #[command(after_help = RUN_GUEST_HELP)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line, by itself")]
 pub(crate) struct RunGuest {
-    /// Name of a guest in guests/, or the path of an .asm file
+    /// Name of a guest in guests/, the path of an .asm file, or `linux`
     #[arg(value_name = "NAME|PATH", conflicts_with_all = ["all", "list"])]
     pub(crate) guest: Option<String>,
     /// Run every guest; one line each, then a summary
@@ -56,6 +57,10 @@ pub(crate) struct RunGuest {
     /// Do not run in the rig what can't run here
     #[arg(long, conflicts_with = "list")]
     pub(crate) no_rig: bool,
+    /// For `linux`: this kernel, a package, a folder with boot/ and lib/modules/, a .deb, bzImage or vmlinux
+    /// [default: the distribution's newest for virtual machines]
+    #[arg(long, value_name = "DEB-PACKAGE|DIR|FILE", conflicts_with_all = ["all", "list"])]
+    pub(crate) kernel: Option<rig::Source>,
     #[command(flatten)]
     pub(crate) install: Install,
     /// Options for `strata run`, after `--`
