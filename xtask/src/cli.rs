@@ -1,8 +1,9 @@
 //! The command line of `cargo xtask`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::rig;
 
@@ -34,6 +35,9 @@ pub(crate) enum Task {
     Bench(Bench),
     /// Check the house's rules: dependency direction, where KVM may be named, SAFETY comments and more
     Lint,
+    /// Boot Linux in strata and print what that took; `bench linux` runs it in the rig
+    #[command(hide = true)]
+    MeasureLinux(MeasureLinux),
     /// Run any command in an emulated host with a faithful /dev/kvm, on any x86-64 Linux
     Rig(Box<rig::Options>),
 }
@@ -83,16 +87,33 @@ pub(crate) struct Ci {
     pub(crate) install: Install,
 }
 
+/// What `bench` measures, if not everything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Subject {
+    /// The boot of a distribution's kernel
+    Linux,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MeasureLinux {
+    pub(crate) strata: PathBuf,
+    pub(crate) vmlinux: PathBuf,
+    pub(crate) vmlinuz: PathBuf,
+    pub(crate) initrd: PathBuf,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
+    /// Measure this instead of all the rest
+    pub(crate) subject: Option<Subject>,
     /// Write nothing; compare with what docs/performance.md records and name what has moved by over 1 %
     #[arg(long)]
     pub(crate) check: bool,
     /// Compare two vCPUs with one too, in a rig with two CPUs: that takes minutes
-    #[arg(long, conflicts_with = "check")]
+    #[arg(long, conflicts_with_all = ["check", "subject"])]
     pub(crate) two_cpus: bool,
     /// Measure the start of a guest on this host too, which has to have a usable /dev/kvm
-    #[arg(long, conflicts_with = "check")]
+    #[arg(long, conflicts_with_all = ["check", "subject"])]
     pub(crate) local: bool,
     /// The date to write, as YYYY-MM-DD [default: today]
     #[arg(long)]

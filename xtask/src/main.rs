@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         Task::Test(options) => checks::test(&options),
         Task::Ci(options) => checks::ci(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::MeasureLinux(options) => bench::boot::measure(&options).map(|()| true),
         Task::Lint => checks::lint(),
         // Its exit code is the command's.
         Task::Rig(options) => return rig::run(*options),

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::rig::keyboard::{Gate, feed};
 
-/// How the line begins that a guest's process 1 prints: the console is open from then on.
+/// How the line begins that a guest's process 1 prints: the console is open then.
 const READY: &[u8] = b"strata: Linux ";
 
 /// Passes on what a guest prints, and opens a gate when the guest is ready.
@@ -27,14 +27,15 @@ impl<W: Write> Write for Watched<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.to.write(bytes)?;
         for byte in &bytes[..written] {
-            if self.seen < READY.len() {
-                // No part of the text but its beginning is like its beginning: nothing is missed by starting over.
-                let matches = |at: usize| READY[at] == *byte;
-                self.seen = if matches(self.seen) { self.seen + 1 } else { usize::from(matches(0)) };
+            if self.seen == READY.len() {
+                if *byte == b'\n' {
+                    self.gate.open();
+                }
+                continue;
             }
-        }
-        if self.seen == READY.len() {
-            self.gate.open();
+            // No part of the text but its beginning is like its beginning: nothing is missed by starting over.
+            let matches = |at: usize| READY[at] == *byte;
+            self.seen = if matches(self.seen) { self.seen + 1 } else { usize::from(matches(0)) };
         }
         Ok(written)
     }
@@ -73,11 +74,11 @@ mod tests {
     #[test]
     fn the_gate_opens_at_the_line_however_it_is_cut() {
         let mut watched = Watched::new(Vec::new(), Gate::default());
-        for piece in ["[ 1.0] strata: Lin", "strata: L", "inux 6.1"] {
+        for piece in ["[ 1.0] strata: Lin", "strata: L", "inux 6.1 on", "1 CPU\n"] {
             assert!(!watched.gate.is_open());
             watched.write_all(piece.as_bytes()).unwrap();
         }
         assert!(watched.gate.is_open());
-        assert_eq!(watched.to, b"[ 1.0] strata: Linstrata: Linux 6.1");
+        assert_eq!(watched.to, b"[ 1.0] strata: Linstrata: Linux 6.1 on1 CPU\n");
     }
 }

@@ -3,7 +3,7 @@
 //! [`initramfs`] makes what the kernel finds as its first files; the kernel itself comes as the rig's own does.
 
 mod console;
-mod initramfs;
+pub(crate) mod initramfs;
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
@@ -20,6 +20,7 @@ use crate::rig::{self, Machine, Rig};
 use crate::tools::Tools;
 use crate::workspace::Workspace;
 use console::Watched;
+use initramfs::Init;
 
 /// What a guest has unless it is said otherwise.
 const DEFAULTS: [&str; 4] = ["--cpus", "1", "--memory", "512M"];
@@ -39,7 +40,7 @@ pub(crate) fn run(workspace: &Workspace, options: &RunGuest, wanted: Wanted) -> 
     }
     let kernel = rig::kernel_of_guest(options.kernel.as_ref(), &tools)?;
     let initrd = workspace.target.join("guests/linux-shell.cpio");
-    initramfs::shell(&kernel, &tools, &initrd)?;
+    initramfs::with_busybox(Init::Shell, &kernel, &tools, &initrd)?;
     let strata = workspace.build_strata()?;
     let code = match place {
         Place::Rig(why) => {
