@@ -135,11 +135,13 @@ pub(super) fn run(context: &Context) -> Result<Report, Box<dyn Error>> {
         };
         Ok(both(row, more))
     };
-    thread::scope(|scope| {
+    let [old, new] = thread::scope(|scope| {
         let new = scope.spawn(new);
-        let old = old()?;
-        Ok(both(old, new.join().map_err(|_| "a thread of ours has panicked")??))
+        let old = old();
+        [old, new.join().unwrap_or_else(|_| Err("a thread of ours has panicked".to_owned()))]
     })
+    .map(|result| result.unwrap_or_else(Report::failed));
+    Ok(both(old, new))
 }
 
 fn both(mut a: Report, b: Report) -> Report {
@@ -177,9 +179,6 @@ impl<'a> Tests<'a> {
         let mut report = Report::default();
         for (boot, result) in boots.iter().zip(rig.run_many(&commands, &files)) {
             let what = format!("Linux {}, {}", self.version, boot.about);
-            if let Ok(done) = &result {
-                report.notes.push(format!("{what} {:?}", done.time));
-            }
             report.add(boot.judge(result).map_err(|why| format!("{what}: {why}")));
         }
         report
@@ -247,9 +246,6 @@ fn in_a_row(rig: &Rig, strata: &Path, scratch: &Path, tools: &Tools) -> Result<R
     let mut report = Report::default();
     for (index, result) in rig.run_many(&boots, &files).into_iter().enumerate() {
         let is_good = |done: &Finished| done.code == RESET && done.output.ends_with(b"MARKER\r\n");
-        if let Ok(done) = &result {
-            report.notes.push(format!("tiny {:?}", done.time));
-        }
         report.add(match result {
             Ok(done) if is_good(&done) => Ok(()),
             Ok(done) => {
@@ -262,4 +258,44 @@ fn in_a_row(rig: &Rig, strata: &Path, scratch: &Path, tools: &Tools) -> Result<R
         });
     }
     Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(code: u8, console: &str) -> Result<(), String> {
+        let finished = Finished {
+            code,
+            time: Duration::ZERO,
+            output: console.into(),
+            error: b"strata: said\n".to_vec(),
+            files: Vec::new(),
+        };
+        PLAIN.judge(Ok(finished))
+    }
+
+    #[test]
+    fn a_boot_is_good_if_all_of_it_is() {
+        let console = |cpus, content| {
+            format!("strata: Linux 6.1 on {cpus} CPUs, initrd: {content}\r\nreboot: Power down\r\n")
+        };
+        assert_eq!(judged(0, &console(1, CONTENT)), Ok(()));
+        for wrong in [
+            judged(12, &console(1, CONTENT)),
+            judged(0, &console(2, CONTENT)),
+            judged(0, &console(1, "another")),
+            judged(0, &console(1, CONTENT).replace("down", "")),
+        ] {
+            let why = wrong.unwrap_err();
+            assert!(why.contains("\n    | strata: Linux") && why.ends_with("strata: said\n"), "{why}");
+        }
+    }
+
+    #[test]
+    fn of_a_long_console_the_end_is_shown() {
+        let console: String = (0..100).map(|line| format!("line {line}\r\n")).collect();
+        let shown = last_lines(&console);
+        assert_eq!((shown.lines().count(), shown.lines().next()), (LINES, Some("    | line 60")));
+    }
 }

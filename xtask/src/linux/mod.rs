@@ -92,3 +92,21 @@ fn memory_mib(arguments: &[OsString]) -> Option<u32> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(options: &[&str]) -> Option<u32> {
+        let options: Vec<OsString> = options.iter().map(OsString::from).collect();
+        memory_mib(&arguments(Path::new("k"), Path::new("i"), &options))
+    }
+
+    #[test]
+    fn the_emulated_host_has_the_memory_that_the_guest_is_given() {
+        assert_eq!(of(&[]), Some(512));
+        assert_eq!(of(&["--memory", "1G"]), Some(1024));
+        assert_eq!(of(&["-m", "64M", "--cpus", "4"]), Some(64));
+        assert_eq!(of(&["--memory", "much"]), None);
+    }
+}
