@@ -42,19 +42,16 @@ pub(crate) fn run(workspace: &Workspace, options: &RunGuest, wanted: Wanted) -> 
     let initrd = workspace.target.join("guests/linux-shell.cpio");
     initramfs::with_busybox(Init::Shell, &kernel, &tools, &initrd)?;
     let strata = workspace.build_strata()?;
-    let code = match place {
-        Place::Rig(why) => {
-            let why = why.map_or_else(String::new, |why| format!(" ({why})"));
-            eprintln!("linux: in the rig{why}; Linux boots there in some ten seconds");
-            // Unpacked already: the kernels that strata keeps on this host are not in the rig.
-            let words = arguments(&kernel.image, &initrd, &options.strata_options);
-            in_rig(strata, words, &tools)?
-        }
-        _ => {
-            let mut command = process::Command::new(strata);
-            command.args(arguments(&kernel.vmlinuz, &initrd, &options.strata_options));
-            console::run(command)?
-        }
+    let code = if let Place::Rig(why) = place {
+        let why = why.map_or_else(String::new, |why| format!(" ({why})"));
+        eprintln!("linux: in the rig{why}; Linux boots there in some ten seconds");
+        // Unpacked already: the kernels that strata keeps on this host are not in the rig.
+        let words = arguments(&kernel.image, &initrd, &options.strata_options);
+        in_rig(strata, words, &tools)?
+    } else {
+        let mut command = process::Command::new(strata);
+        command.args(arguments(&kernel.vmlinuz, &initrd, &options.strata_options));
+        console::run(command)?
     };
     Ok(code == 0)
 }
@@ -82,7 +79,7 @@ fn in_rig(strata: PathBuf, arguments: Vec<OsString>, tools: &Tools) -> Result<i3
 
 /// The guest's memory, if the last `--memory` gives it in words of ours.
 fn memory_mib(arguments: &[OsString]) -> Option<u32> {
-    let given = arguments.windows(2).filter(|pair| pair[0] == "--memory" || pair[0] == "-m").last()?;
+    let given = arguments.windows(2).rfind(|pair| pair[0] == "--memory" || pair[0] == "-m")?;
     let text = given[1].to_str()?;
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let number: u32 = number.parse().ok()?;
