@@ -17,7 +17,7 @@ use crate::workspace::Workspace;
 /// The guest that is run when none is named.
 const DEFAULT: &str = "hello";
 /// What is no file in guests/ but a distribution's kernel.
-const LINUX: &str = "linux";
+pub(crate) const LINUX: &str = "linux";
 /// No guest needs more than a second or two; an emulated host may be a hundred times slower than a good one.
 const LIMIT: Duration = Duration::from_secs(60);
 
