@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, mount};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, ioctl_tiocsctty, kill_process, setsid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -35,12 +35,12 @@ const TRACING: &str = "/sys/kernel/debug/tracing";
 pub(crate) fn measure(options: &MeasureLinux) -> Result<()> {
     fs::write("/proc/sys/kernel/randomize_va_space", "0")?;
     mount("debugfs", DEBUG, "debugfs", MountFlags::empty(), None)?;
-    let vmlinux = Boot { options, kernel: &options.vmlinux };
-    let vmlinuz = Boot { options, kernel: &options.vmlinuz };
+    let terminal = Terminal::of_ours()?;
+    let vmlinux = Boot { options, kernel: &options.vmlinux, terminal: &terminal };
+    let vmlinuz = Boot { options, kernel: &options.vmlinuz, terminal: &terminal };
     say(format_args!("linux.start.vmlinux {}", median(|| vmlinux.to_first_line())?));
     say(format_args!("linux.start.vmlinuz {}", median(|| vmlinuz.to_first_line())?));
     say(format_args!("linux.run.vmlinux {}", median(|| vmlinux.to_first_run())?));
-    say(format_args!("linux.run.vmlinuz {}", median(|| vmlinuz.to_first_run())?));
     vmlinux.look()
 }
 
@@ -56,6 +56,28 @@ fn median(mut measure: impl FnMut() -> Result<u128>) -> Result<u128> {
 struct Boot<'a> {
     options: &'a MeasureLinux,
     kernel: &'a Path,
+    terminal: &'a Terminal,
+}
+
+/// A pseudo-terminal, which is that of this process and of those it starts: they are in front of it, as a program is that
+/// somebody types at.
+struct Terminal {
+    ours: File,
+    theirs: OwnedFd,
+}
+
+impl Terminal {
+    fn of_ours() -> io::Result<Self> {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        grantpt(&ours)?;
+        unlockpt(&ours)?;
+        let name = ptsname(&ours, Vec::new())?;
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let theirs = rustix::fs::open(name, flags, Mode::empty())?;
+        setsid()?;
+        ioctl_tiocsctty(&theirs)?;
+        Ok(Self { ours: ours.into(), theirs })
+    }
 }
 
 /// One boot under way.
@@ -68,12 +90,12 @@ struct Running {
 
 impl Boot<'_> {
     fn start(&self) -> Result<Running> {
-        let (console, terminal) = terminal()?;
+        let Terminal { ours, theirs } = self.terminal;
         let mut command = Command::new(&self.options.strata);
         command.arg("run").arg(self.kernel).arg("--initrd").arg(&self.options.initrd);
         command.args(["--memory", "256M", "--cmdline", "console=ttyS0 reboot=k panic=1 quiet nokaslr"]);
-        command.stdin(terminal.try_clone()?).stdout(terminal).stderr(Stdio::inherit());
-        Ok(Running { child: command.spawn()?, console, said: Vec::new() })
+        command.stdin(theirs.try_clone()?).stdout(theirs.try_clone()?).stderr(Stdio::inherit());
+        Ok(Running { child: command.spawn()?, console: ours.try_clone()?, said: Vec::new() })
     }
 
     fn to_first_line(&self) -> Result<u128> {
@@ -95,8 +117,11 @@ impl Boot<'_> {
         trace("trace", "")?;
         trace("tracing_on", "1")?;
         let begin = now();
-        let running = self.start()?;
-        running.finish()?;
+        let mut running = self.start()?;
+        // The guest's first words are enough: it has run then.
+        running.hear()?;
+        running.child.kill()?;
+        running.child.wait()?;
         trace("tracing_on", "0")?;
         let text = fs::read_to_string(Path::new(TRACING).join("trace"))?;
         trace("set_event", "")?;
@@ -139,24 +164,25 @@ impl Boot<'_> {
 }
 
 impl Running {
-    fn wait_for_line(&mut self) -> Result<()> {
+    fn hear(&mut self) -> Result<()> {
         let mut buffer = [0; 4096];
+        let length = self.console.read(&mut buffer)?;
+        self.said.extend_from_slice(&buffer[..length]);
+        Ok(())
+    }
+
+    fn wait_for_line(&mut self) -> Result<()> {
         while !self.said.windows(MARKER.len()).any(|part| part == MARKER) {
-            match self.console.read(&mut buffer) {
-                Ok(length @ 1..) => self.said.extend_from_slice(&buffer[..length]),
-                // EIO is how a terminal ends that nobody has open any more.
-                _ => return Err(self.failed("no line from userspace")),
+            if let Some(status) = self.child.try_wait()? {
+                return Err(self.failed(&format!("it ended with {status} before a line from userspace")));
             }
+            self.hear()?;
         }
         Ok(())
     }
 
-    /// Reads to the end and waits for the process.
+    /// Waits for the process. What the guest still prints is less than a terminal keeps; the next boot reads it.
     fn finish(mut self) -> Result<()> {
-        let mut buffer = [0; 4096];
-        while let Ok(length @ 1..) = self.console.read(&mut buffer) {
-            self.said.extend_from_slice(&buffer[..length]);
-        }
         let status = self.child.wait()?;
         if status.code() == Some(RESET) {
             Ok(())
@@ -168,16 +194,6 @@ impl Running {
     fn failed(&self, what: &str) -> Box<dyn Error> {
         format!("{what}; the console:\n{}", String::from_utf8_lossy(&self.said)).into()
     }
-}
-
-/// A pseudo-terminal: our end, and the one for a program.
-fn terminal() -> io::Result<(File, OwnedFd)> {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-    grantpt(&ours)?;
-    unlockpt(&ours)?;
-    let name = ptsname(&ours, Vec::new())?;
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    Ok((ours.into(), rustix::fs::open(name, flags, Mode::empty())?))
 }
 
 fn trace(file: &str, value: &str) -> Result<()> {
@@ -211,39 +227,42 @@ struct Memory {
     private: u64,
 }
 
-/// The least that a guest of 256 MiB takes of addresses in one piece.
-const RAM: u64 = 200 << 20;
+/// The guest's RAM.
+const RAM: u64 = 256 << 20;
+/// Where RAM begins: strata lays it so that huge pages fit.
+const BOUNDARY: u64 = 2 << 20;
+/// A mapping larger than this is RAM: stacks of threads and the like are smaller.
+const LARGE: u64 = 4 << 20;
 
 impl Memory {
     /// Reads `/proc/PID/smaps` (proc(5)).
     ///
-    /// The guest's RAM is the run of mappings without a gap that is large enough: where a kernel's file is mapped into
-    /// it, it is in pieces.
+    /// RAM may be in pieces, where files are mapped into it, and the kernel joins what lies beside it to its ends: it
+    /// begins at a boundary in the first large mapping, and a mapping belongs to it that is in it by more than half.
     fn read(smaps: &str) -> Self {
-        let mut runs: Vec<(u64, u64, Self)> = Vec::new();
+        let mut memory = Self::default();
+        let mut ram = None;
+        let mut is_ram = false;
         for line in smaps.lines() {
             let mut words = line.split_whitespace();
             let Some(word) = words.next() else { continue };
             let number = |text: &str| u64::from_str_radix(text, 16).ok();
             if let Some((from, to)) = word.split_once('-').and_then(|(a, b)| number(a).zip(number(b))) {
-                match runs.last_mut() {
-                    Some((_, end, _)) if *end == from => *end = to,
-                    _ => runs.push((from, to, Self::default())),
+                if to - from > LARGE && ram.is_none() {
+                    ram = Some(from.next_multiple_of(BOUNDARY));
                 }
-            } else if let Some(((_, _, sums), value)) = runs.last_mut().zip(words.next()) {
+                let inside = ram.map_or(0, |ram| to.min(ram + RAM).saturating_sub(from.max(ram)));
+                is_ram = inside * 2 > to - from;
+            } else if let Some(value) = words.next() {
                 let bytes = value.parse::<u64>().unwrap_or(0) << 10;
                 match word {
-                    "Rss:" => sums.beyond += bytes,
-                    "Anonymous:" => sums.private += bytes,
+                    "Rss:" if !is_ram => memory.beyond += bytes,
+                    "Anonymous:" if is_ram => memory.private += bytes,
                     _ => {}
                 }
             }
         }
-        let (ram, others): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(from, to, _)| to - from >= RAM);
-        Self {
-            beyond: others.iter().map(|(_, _, sums)| sums.beyond).sum(),
-            private: ram.iter().map(|(_, _, sums)| sums.private).sum(),
-        }
+        memory
     }
 }
 
@@ -254,23 +273,26 @@ mod tests {
     #[test]
     fn ram_in_pieces_is_ram() {
         let smaps = "\
-00400000-00500000 r-xp 00000000 00:01 7 /bin/strata
-Rss:  600 kB
+7fffe7990000-7fffe7bc5000 rw-p 00000000 00:00 0
+Rss:  8 kB
 Anonymous: 8 kB
-7f0000000000-7f0001000000 rw-p 00000000 00:00 0
+7fffe7bc5000-7fffe8c00000 rw-p 00000000 00:00 0
 Rss:  20 kB
 Anonymous: 16 kB
-7f0001000000-7f0003000000 rw-p 00000000 00:01 8 /kernel
+7fffe8c00000-7fffea426000 rw-p 00000000 00:01 8 /kernel
 Rss:  3000 kB
 Anonymous: 100 kB
-7f0003000000-7f0010000000 rw-p 00000000 00:00 0
+7fffea426000-7ffff7bff000 rw-p 00000000 00:00 0
 Rss:  7000 kB
 Anonymous: 7000 kB
-7ffff7ff0000-7ffff8000000 rw-p 00000000 00:00 0 [stack]
+7ffff7bff000-7ffff7dc5000 rw-p 00000000 00:00 0
 Rss:  12 kB
 Anonymous: 12 kB
+7ffff7dee000-7ffff7f87000 r-xp 00000000 00:01 7 /bin/strata
+Rss:  600 kB
+Anonymous: 0 kB
 ";
-        assert_eq!(Memory::read(smaps), Memory { beyond: 612 << 10, private: 7116 << 10 });
+        assert_eq!(Memory::read(smaps), Memory { beyond: 620 << 10, private: 7116 << 10 });
     }
 
     #[test]

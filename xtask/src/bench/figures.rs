@@ -178,7 +178,7 @@ impl Figure {
                 })
             }
             Measure::Count(name) => get(name).map(|value| {
-                let floor = get(&name.replace(".strata", ".floor"));
+                let floor = name.strip_suffix(".strata").and_then(|name| get(&format!("{name}.floor")));
                 let floor = floor.map_or(String::new(), |floor| format!(" (floor {floor})"));
                 (value, format!("{value}{floor}"))
             }),
