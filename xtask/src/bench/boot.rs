@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, Signal, ioctl_tiocsctty, kill_process, setsid};
@@ -164,7 +165,15 @@ impl Boot<'_> {
 }
 
 impl Running {
+    /// Takes what the guest prints next.
     fn hear(&mut self) -> Result<()> {
+        // The terminal stays open when the process ends: that has to be asked for.
+        let pause = Timespec { tv_sec: 1, tv_nsec: 0 };
+        while poll(&mut [PollFd::new(&self.console, PollFlags::IN)], Some(&pause))? == 0 {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(self.failed(&format!("it ended with {status} too early")));
+            }
+        }
         let mut buffer = [0; 4096];
         let length = self.console.read(&mut buffer)?;
         self.said.extend_from_slice(&buffer[..length]);
@@ -173,9 +182,6 @@ impl Running {
 
     fn wait_for_line(&mut self) -> Result<()> {
         while !self.said.windows(MARKER.len()).any(|part| part == MARKER) {
-            if let Some(status) = self.child.try_wait()? {
-                return Err(self.failed(&format!("it ended with {status} before a line from userspace")));
-            }
             self.hear()?;
         }
         Ok(())
