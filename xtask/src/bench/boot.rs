@@ -36,9 +36,10 @@ const TRACING: &str = "/sys/kernel/debug/tracing";
 pub(crate) fn measure(options: &MeasureLinux) -> Result<()> {
     fs::write("/proc/sys/kernel/randomize_va_space", "0")?;
     mount("debugfs", DEBUG, "debugfs", MountFlags::empty(), None)?;
-    let terminal = Terminal::of_ours()?;
-    let vmlinux = Boot { options, kernel: &options.vmlinux, terminal: &terminal };
-    let vmlinuz = Boot { options, kernel: &options.vmlinuz, terminal: &terminal };
+    // Never closed: that would hang up on us, too, before we have said what went wrong.
+    let terminal: &Terminal = Box::leak(Box::new(Terminal::of_ours()?));
+    let vmlinux = Boot { options, kernel: &options.vmlinux, terminal };
+    let vmlinuz = Boot { options, kernel: &options.vmlinuz, terminal };
     say(format_args!("linux.start.vmlinux {}", median(|| vmlinux.to_first_line())?));
     say(format_args!("linux.start.vmlinuz {}", median(|| vmlinuz.to_first_line())?));
     say(format_args!("linux.run.vmlinux {}", median(|| vmlinux.to_first_run())?));
@@ -119,10 +120,8 @@ impl Boot<'_> {
         trace("tracing_on", "1")?;
         let begin = now();
         let mut running = self.start()?;
-        // The guest's first words are enough: it has run then.
-        running.hear()?;
-        running.child.kill()?;
-        running.child.wait()?;
+        running.wait_for_line()?;
+        running.finish()?;
         trace("tracing_on", "0")?;
         let text = fs::read_to_string(Path::new(TRACING).join("trace"))?;
         trace("set_event", "")?;
