@@ -1,13 +1,15 @@
 //! The command line of `cargo xtask`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::rig;
 
 const RUN_GUEST_HELP: &str = "\
-Without NAME the guest `hello` is run.
+Without NAME the guest `hello` is run. `linux` is a kernel of the distribution, downloaded once, with a shell: `exit` ends
+it, and so does the end of standard input.
 
 What this host can't run, runs in the rig (`cargo xtask rig --help`): guests whose header needs what the local KVM does
 not have and, where there is no usable /dev/kvm, all of them. Files that STRATA OPTIONS name come along; what strata
@@ -33,6 +35,9 @@ pub(crate) enum Task {
     Bench(Bench),
     /// Check the house's rules: dependency direction, where KVM may be named, SAFETY comments and more
     Lint,
+    /// Boot Linux in strata and print what that took; `bench linux` runs it in the rig
+    #[command(hide = true)]
+    MeasureLinux(MeasureLinux),
     /// Run any command in an emulated host with a faithful /dev/kvm, on any x86-64 Linux
     Rig(Box<rig::Options>),
 }
@@ -41,7 +46,7 @@ pub(crate) enum Task {
 #[command(after_help = RUN_GUEST_HELP)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line, by itself")]
 pub(crate) struct RunGuest {
-    /// Name of a guest in guests/, or the path of an .asm file
+    /// Name of a guest in guests/, the path of an .asm file, or `linux`
     #[arg(value_name = "NAME|PATH", conflicts_with_all = ["all", "list"])]
     pub(crate) guest: Option<String>,
     /// Run every guest; one line each, then a summary
@@ -56,6 +61,10 @@ pub(crate) struct RunGuest {
     /// Do not run in the rig what can't run here
     #[arg(long, conflicts_with = "list")]
     pub(crate) no_rig: bool,
+    /// For `linux`: this kernel, a package, a folder with boot/ and lib/modules/, a .deb, bzImage or vmlinux
+    /// [default: the distribution's newest for virtual machines]
+    #[arg(long, value_name = "DEB-PACKAGE|DIR|FILE", conflicts_with_all = ["all", "list"])]
+    pub(crate) kernel: Option<rig::Source>,
     #[command(flatten)]
     pub(crate) install: Install,
     /// Options for `strata run`, after `--`
@@ -78,16 +87,33 @@ pub(crate) struct Ci {
     pub(crate) install: Install,
 }
 
+/// What `bench` measures, if not everything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Subject {
+    /// The boot of a distribution's kernel
+    Linux,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MeasureLinux {
+    pub(crate) strata: PathBuf,
+    pub(crate) vmlinux: PathBuf,
+    pub(crate) vmlinuz: PathBuf,
+    pub(crate) initrd: PathBuf,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
+    /// Measure this instead of all the rest
+    pub(crate) subject: Option<Subject>,
     /// Write nothing; compare with what docs/performance.md records and name what has moved by over 1 %
     #[arg(long)]
     pub(crate) check: bool,
     /// Compare two vCPUs with one too, in a rig with two CPUs: that takes minutes
-    #[arg(long, conflicts_with = "check")]
+    #[arg(long, conflicts_with_all = ["check", "subject"])]
     pub(crate) two_cpus: bool,
     /// Measure the start of a guest on this host too, which has to have a usable /dev/kvm
-    #[arg(long, conflicts_with = "check")]
+    #[arg(long, conflicts_with_all = ["check", "subject"])]
     pub(crate) local: bool,
     /// The date to write, as YYYY-MM-DD [default: today]
     #[arg(long)]

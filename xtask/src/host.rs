@@ -43,6 +43,8 @@ const ABILITIES: &[Ability] = &[
     Ability { name: "hw-breakpoint", words: "hardware breakpoints", missing_on: &[Kvm::OldQemu] },
     // Setting CR0.PG without EFER.LME is silently undone by SET_SREGS.
     Ability { name: "paging32", words: "32-bit paging", missing_on: &[Kvm::Pvm] },
+    // What a distribution's kernel needs: where ring 0 is emulated, many instructions that it uses are not known.
+    Ability { name: "linux", words: "hardware virtualisation", missing_on: &[Kvm::Pvm] },
     // A PDPT entry with PS set is taken as a reserved bit: #PF with error code 9.
     Ability { name: "pages-1g", words: "1 GiB pages", missing_on: &[Kvm::Pvm] },
 ];

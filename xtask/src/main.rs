@@ -1,7 +1,7 @@
 //! Strata's own tasks, as `cargo xtask TASK`: assemble and run guests, test everything, check the house's rules.
 //!
 //! Read it from the command line inwards: [`cli`] says which tasks exist, [`run_guest`] and [`checks`] carry them
-//! out, [`guest`] knows a guest's header and how its run is compared with it, [`lint`] the house's rules, [`consumers`]
+//! out, [`guest`] knows a guest's header and how its run is compared with it, [`linux`] a distribution's kernel as a guest, [`lint`] the house's rules, [`consumers`]
 //! who uses our crates from outside.
 
 mod bench;
@@ -11,6 +11,7 @@ mod consumers;
 mod guest;
 mod host;
 mod lint;
+mod linux;
 mod process;
 mod rig;
 mod run_guest;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Task::Test(options) => checks::test(&options),
         Task::Ci(options) => checks::ci(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::MeasureLinux(options) => bench::boot::measure(&options).map(|()| true),
         Task::Lint => checks::lint(),
         // Its exit code is the command's.
         Task::Rig(options) => return rig::run(*options),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::cli::{Install, RunGuest};
 use crate::guest::{Guest, Outcome, Row, Runner, Show, run_all};
 use crate::host::{Host, Place, Wanted};
+use crate::linux;
 use crate::process::{chain, say};
 use crate::rig::{Lazy, Machine};
 use crate::tools::{NASM, Tools};
@@ -15,6 +16,8 @@ use crate::workspace::Workspace;
 
 /// The guest that is run when none is named.
 const DEFAULT: &str = "hello";
+/// What is no file in guests/ but a distribution's kernel.
+pub(crate) const LINUX: &str = "linux";
 /// No guest needs more than a second or two; an emulated host may be a hundred times slower than a good one.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -31,6 +34,12 @@ pub(crate) fn run(options: &RunGuest) -> Result<bool, Box<dyn Error>> {
         (_, true) => Wanted::Here,
         _ => Wanted::Either,
     };
+    if options.guest.as_deref() == Some(LINUX) {
+        return linux::run(&workspace, options, wanted);
+    }
+    if options.kernel.is_some() {
+        return Err(format!("--kernel is for the guest `{LINUX}`: the others are kernels themselves").into());
+    }
     // The guests are read first: a mistyped name must not first install and build things.
     if options.all {
         let guests = Guest::all(&folder)?;
@@ -67,6 +76,7 @@ fn list(guests: &[Guest]) {
     for guest in guests {
         say(format_args!("{:width$}  {}", guest.name, guest.header.about));
     }
+    say(format_args!("{LINUX:width$}  a kernel of the distribution, with a shell"));
 }
 
 /// Runs one guest with its output shown live, then says in one line how it went.

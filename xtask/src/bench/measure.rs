@@ -1,12 +1,13 @@
 //! Measuring, in the rig and on the local host.
 
-use std::fs;
 use std::path::Path;
 use std::process;
 use std::time::Duration;
+use std::{env, fs};
 
 use super::figures::Values;
 use super::programs::Programs;
+use crate::linux::initramfs::{self, InitramfsError};
 use crate::process::{capture, chain};
 use crate::rig::options::Brought;
 use crate::rig::{self, Machine, Rig};
@@ -19,6 +20,8 @@ pub(super) enum MeasureError {
     Tool(#[from] ToolError),
     #[error("no rig")]
     Rig(#[from] rig::SetUpError),
+    #[error(transparent)]
+    Initramfs(#[from] InitramfsError),
     #[error("could not run {what}")]
     Start { what: &'static str, source: std::io::Error },
     #[error("could not run {what} in the rig: {why}")]
@@ -93,6 +96,40 @@ pub(super) fn repeatable(programs: &Programs, tools: &Tools) -> Result<(Values, 
 pub(super) fn two_cpus(programs: &Programs, tools: &Tools) -> Result<Values, MeasureError> {
     let machine = Machine { cpus: 2, limit: LIMIT, ..Machine::default() };
     in_rig(machine, &[Step::new("the bench `exits`", &programs.exits, &["two"])], programs, tools)
+}
+
+/// A boot of Linux, and L1's kernel. L1 is the host that the peers were measured on.
+pub(super) fn linux(strata: &Path, folder: &Path, tools: &Tools) -> Result<(Values, String), MeasureError> {
+    let kernel = rig::kernel_of_guest(None, tools)?;
+    let initrd = folder.join("linux-tiny.cpio");
+    initramfs::tiny(tools, &initrd)?;
+    let own = env::current_exe().map_err(|source| MeasureError::Start { what: "this program", source })?;
+    let words = [strata, &kernel.image, &kernel.vmlinuz, &initrd];
+    let mut command = rig::Command::new(own);
+    command.arguments = ["measure-linux".into()].into_iter().chain(words.map(Into::into)).collect();
+    let mut release = rig::Command::new("uname");
+    release.arguments = vec!["-r".into()];
+    let rig = Rig::set_up(
+        Machine { icount: true, limit: LIMIT, memory_mib: 2048, ..Machine::default() },
+        None,
+        tools,
+    )?;
+    let files = words.map(|from: &Path| Brought { from: from.to_owned(), to: None });
+    let mut texts = Vec::new();
+    for result in rig.run_many(&[command, release], &files) {
+        let what = "a boot of Linux";
+        let done = result.map_err(|broken| MeasureError::Broken {
+            what,
+            why: format!("{}\n{}", chain(&broken.error), broken.tail),
+        })?;
+        let output = String::from_utf8_lossy(&[done.output, done.error].concat()).into_owned();
+        if done.code != 0 {
+            return Err(MeasureError::Failed { what, code: done.code.into(), output });
+        }
+        texts.push(output);
+    }
+    let release = texts.pop().unwrap_or_default();
+    Ok((pairs(&texts.concat()), format!("Linux {}", release.trim())))
 }
 
 /// The same starts on this host.

@@ -1,8 +1,9 @@
 //! `cargo xtask bench`: measures what is promised, in one table.
 //!
-//! [`programs`] builds what is measured and what measures, [`measure`] runs it, [`figures`] knows the promises and
-//! [`document`] is `docs/performance.md`.
+//! [`programs`] builds what is measured and what measures, [`measure`] runs it, [`boot`] measures a boot of Linux from
+//! within the rig, [`figures`] knows the promises and [`document`] is `docs/performance.md`.
 
+pub(crate) mod boot;
 mod document;
 mod figures;
 mod measure;
@@ -16,8 +17,8 @@ use crate::cli::Bench;
 use crate::process::{capture, chain, say};
 use crate::tools::{QEMU, Tools};
 use crate::workspace::Workspace;
-use document::Circumstances;
-use figures::{FIGURES, Values};
+use document::{Circumstances, Part};
+use figures::{FIGURES, LINUX, OF_LINUX, Values};
 use programs::Programs;
 
 /// Runs the command; `false` says that with `--check` something has moved. A limit that is not met is said, in the
@@ -32,11 +33,20 @@ pub(crate) fn run(options: &Bench) -> Result<bool, Box<dyn Error>> {
         return Err("docs/performance.md records no figures: run `cargo xtask bench` first".into());
     }
     let tools = Tools::of_this_process(!options.install.no_install);
-    let programs = Programs::build(&workspace)?;
-    let (mut values, l1) = measure::repeatable(&programs, &tools)?;
+    let part = if options.subject.is_some() { Part::Linux } else { Part::Rest };
+    let recorded = recorded.unwrap_or_default();
+    let (of_this, of_other): (Values, Values) =
+        recorded.into_iter().partition(|(name, _)| name.starts_with(OF_LINUX) == (part == Part::Linux));
+    let (mut values, l1) = match part {
+        Part::Linux => {
+            let strata = programs::strata(&workspace)?;
+            measure::linux(&strata, &workspace.target.join("bench/guests"), &tools)?
+        }
+        Part::Rest => measure::repeatable(&Programs::build(&workspace)?, &tools)?,
+    };
     if options.check {
-        table(&values);
-        let moved = figures::moved(&recorded.unwrap_or_default(), &values);
+        table(part, &values);
+        let moved = figures::moved(&of_this, &values);
         for line in &moved {
             say(line);
         }
@@ -44,15 +54,16 @@ pub(crate) fn run(options: &Bench) -> Result<bool, Box<dyn Error>> {
     }
     if options.two_cpus {
         // An emulated host with two CPUs at work in guests may crash (docs/performance.md): the table then says so.
-        match measure::two_cpus(&programs, &tools) {
+        match measure::two_cpus(&Programs::build(&workspace)?, &tools) {
             Ok(two) => values.extend(two),
             Err(error) => eprintln!("not measured: two vCPUs: {}", chain(&error)),
         }
     }
     if options.local {
-        values.extend(measure::here(&programs, &workspace.target.join("bench/guests"))?);
+        values.extend(measure::here(&Programs::build(&workspace)?, &workspace.target.join("bench/guests"))?);
     }
-    table(&values);
+    table(part, &values);
+    values.extend(of_other);
     let at = Circumstances {
         date: options.date.clone().map_or_else(|| said("date", &["-u", "+%F"]), Ok)?,
         command: command(options),
@@ -60,21 +71,26 @@ pub(crate) fn run(options: &Bench) -> Result<bool, Box<dyn Error>> {
         qemu: first_line(&said(&tools.ensure(&QEMU)?.to_string_lossy(), &["--version"])?),
         l1,
     };
-    fs::write(&page, document::write(&values, &at, &old))?;
+    fs::write(&page, document::write(&values, part, &at, &old))?;
     say("written: docs/performance.md");
     Ok(true)
 }
 
 /// What was typed, without what changes nothing in the figures.
 fn command(options: &Bench) -> String {
-    let given = [(options.two_cpus, " --two-cpus"), (options.local, " --local")];
+    let given = [
+        (options.subject.is_some(), " linux"),
+        (options.two_cpus, " --two-cpus"),
+        (options.local, " --local"),
+    ];
     let words = given.into_iter().filter(|(given, _)| *given).map(|(_, word)| word);
     ["cargo xtask bench"].into_iter().chain(words).collect()
 }
 
-fn table(values: &Values) {
-    for figure in FIGURES {
-        say(figure.row(values));
+fn table(part: Part, values: &Values) {
+    match part {
+        Part::Linux => LINUX.iter().for_each(|(figure, _)| say(figure.row(values))),
+        Part::Rest => FIGURES.iter().for_each(|figure| say(figure.row(values))),
     }
 }
 

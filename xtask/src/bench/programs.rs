@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::workspace::{Workspace, WorkspaceError};
+use crate::workspace::{Program, Workspace, WorkspaceError};
 
 /// Where they are.
 #[derive(Debug)]
@@ -52,39 +52,52 @@ fn target() -> &'static str {
     gnu
 }
 
+/// Strata as a release has it.
+pub(super) fn strata(workspace: &Workspace) -> Result<PathBuf, BuildError> {
+    // By itself: the others' dependencies would turn on features that a release does not have.
+    find(&build(workspace, &["--package", "strata-cli", "--bin", "strata"])?, "strata")
+}
+
+/// Builds optimised and linked statically, in a folder of its own.
+fn build(workspace: &Workspace, selection: &[&str]) -> Result<Vec<Program>, BuildError> {
+    if let Some(name) = OVERRIDING.into_iter().find(|name| env::var_os(name).is_some()) {
+        return Err(BuildError::Flags(name));
+    }
+    let folder = workspace.target.join("bench");
+    let folder = folder.to_str().ok_or_else(|| BuildError::Folder(folder.clone()))?;
+    let fixed = ["--release", "--target", target(), "--target-dir", folder, "--config", STATIC];
+    Ok(workspace.build(&[&fixed, selection].concat())?)
+}
+
+fn find(programs: &[Program], name: &str) -> Result<PathBuf, BuildError> {
+    let found = programs.iter().find(|program| program.name == name);
+    let missing = || WorkspaceError::NotBuilt { program: name.to_owned() }.into();
+    found.map(|program| program.path.clone()).ok_or_else(missing)
+}
+
 impl Programs {
-    /// Builds them optimised and linked statically, in a folder of their own.
+    /// Builds them.
     pub(super) fn build(workspace: &Workspace) -> Result<Self, BuildError> {
-        if let Some(name) = OVERRIDING.into_iter().find(|name| env::var_os(name).is_some()) {
-            return Err(BuildError::Flags(name));
-        }
-        let folder = workspace.target.join("bench");
-        let folder = folder.to_str().ok_or_else(|| BuildError::Folder(folder.clone()))?;
-        let fixed = ["--release", "--target", target(), "--target-dir", folder, "--config", STATIC];
-        let build = |selection: &[&str]| workspace.build(&[&fixed, selection].concat());
-        // By itself: the others' dependencies would turn on features that a release does not have.
-        let mut programs = build(&["--package", "strata-cli", "--bin", "strata"])?;
-        programs.extend(build(&[
-            "--package",
-            "strata-vmm",
-            "--package",
-            "strata-cpu",
-            "--bench",
-            "exits",
-            "--bench",
-            "floor",
-            "--bench",
-            "start",
-            "--bench",
-            "paging",
-        ])?);
-        let path = |name: &str| {
-            let found = programs.iter().find(|program| program.name == name);
-            let missing = || WorkspaceError::NotBuilt { program: name.to_owned() };
-            found.map(|program| program.path.clone()).ok_or_else(missing)
-        };
+        let programs = build(
+            workspace,
+            &[
+                "--package",
+                "strata-vmm",
+                "--package",
+                "strata-cpu",
+                "--bench",
+                "exits",
+                "--bench",
+                "floor",
+                "--bench",
+                "start",
+                "--bench",
+                "paging",
+            ],
+        )?;
+        let path = |name: &str| find(&programs, name);
         Ok(Self {
-            strata: path("strata")?,
+            strata: strata(workspace)?,
             exits: path("exits")?,
             floor: path("floor")?,
             start: path("start")?,

@@ -4,6 +4,7 @@ mod cargo_tests;
 mod consumers;
 mod examples;
 mod guests;
+mod linux_tests;
 mod more;
 mod readme;
 mod rig_tests;

@@ -4,7 +4,9 @@ use std::error::Error;
 use std::process::Command;
 use std::{fs, io};
 
-use super::{Context, Report, Step, cargo_tests, consumers, examples, guests, readme, rig_tests};
+use super::{
+    Context, Report, Step, cargo_tests, consumers, examples, guests, linux_tests, readme, rig_tests,
+};
 use crate::lint as rules;
 use crate::process::capture;
 use crate::tools::{NASM, STRACE, Tools};
@@ -26,6 +28,7 @@ const STEPS: &[(bool, Step)] = &[
     (THOROUGH, Step { name: "guests in the rig", run: guests::in_rig }),
     (QUICK, Step { name: "wrong guests fail", run: guests::wrong }),
     (THOROUGH, Step { name: "tests in the rig", run: rig_tests::run }),
+    (THOROUGH, Step { name: "Linux in the rig", run: linux_tests::run }),
     (THOROUGH, Step { name: "examples", run: examples::run }),
     (THOROUGH, Step { name: "crates alone", run: alone }),
     (THOROUGH, Step { name: "documentation", run: documentation }),

@@ -5,14 +5,14 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitStatus;
 
 use super::Guest;
 use super::run::{Ended, Failure, Files, Runner, Show};
 use crate::rig::job::Finished;
 use crate::rig::options::Brought;
-use crate::rig::{Command, Rig};
+use crate::rig::{self, Command, Rig};
 
 /// Signals that end a program that does something wrong, and the one that ends it from outside: SIGILL, SIGABRT,
 /// SIGBUS, SIGFPE, SIGKILL, SIGSEGV.
@@ -27,7 +27,7 @@ impl Runner {
         show: Show,
         options: &[OsString],
     ) -> Vec<Result<Ended, Failure>> {
-        let mut files = brought(options);
+        let mut files = rig::files_named(options);
         let mut commands = Vec::new();
         let mut prepared = Vec::new();
         for guest in guests {
@@ -95,11 +95,6 @@ impl Runner {
         }
         Ok(Ended { report, code: code.into(), time })
     }
-}
-
-/// The files that strata's options name, for strata to find.
-fn brought(options: &[OsString]) -> Vec<Brought> {
-    options.iter().map(PathBuf::from).filter(|path| path.is_file()).map(|path| same_place(&path)).collect()
 }
 
 fn same_place(path: &Path) -> Brought {

@@ -34,6 +34,9 @@ blob() {
     fi
 }
 
+# From "began" on something may be typed: a port that is opened only later would lose it.
+[ -e /rig/input ] && exec 4<>/dev/ttyS1
+
 if [ ! -c /dev/kvm ]; then
     say no-kvm
     poweroff -f
@@ -49,7 +52,12 @@ while [ -d /rig/job/$i ]; do
     else
         out=/dev/ttyS1 err=/dev/ttyS2
     fi
-    sh $job/run <$job/stdin >$out 2>$err 3>&-
+    if [ -e /rig/input ]; then
+        # With a session of its own, for which the port is the terminal: only there may programs ask who is in front.
+        setsid -c sh $job/run <&4 >&4 2>$err 3>&- 4>&-
+    else
+        sh $job/run <$job/stdin >$out 2>$err 3>&-
+    fi
     code=$?
     ended=$(uptime)
     # What a command leaves running would disturb the next one, and hold the ports open.

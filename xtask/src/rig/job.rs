@@ -4,13 +4,15 @@ use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::cpio::{self, Member, ReadError};
+use super::keyboard::{Gate, Keyboard};
 use super::options::Brought;
-use super::qemu::{Boot, memory_file};
+use super::qemu::{Boot, Console, memory_file};
 use super::report::{Ended, Event};
 use super::session::{self, Failure, Sinks, Tail};
 use super::tree::{BringError, Tree, WriteError, normal};
@@ -25,6 +27,8 @@ pub(crate) struct Job {
     pub(crate) files: Vec<Brought>,
     /// Where the files go that it leaves in `/out`.
     pub(crate) out: Option<PathBuf>,
+    /// Our standard input becomes the command's, which sees it as a terminal; input of ours that is none waits for this.
+    pub(crate) input: Option<Gate>,
 }
 
 /// What a command left behind whose output was captured.
@@ -57,6 +61,8 @@ pub(crate) enum RunError {
     Files(#[from] WriteError),
     #[error("could not make a file in memory")]
     MemoryFile(#[source] io::Error),
+    #[error("could not connect standard input")]
+    Input(#[source] io::Error),
     #[error("could not find out the current directory")]
     CurrentFolder(#[source] io::Error),
     #[error(transparent)]
@@ -101,6 +107,9 @@ impl Rig {
         error: &mut (dyn Write + Send),
     ) -> Result<u8, Broken> {
         let mut tree = self.tree(&[&job.command], &job.files)?;
+        if job.input.is_some() {
+            tree.file("/rig/input", false, Vec::new());
+        }
         let mut disk = None;
         if job.out.is_some() {
             tree.folder(Path::new("/out"));
@@ -110,10 +119,21 @@ impl Rig {
             disk = Some(file);
         }
         let back = disk.as_ref().map(File::try_clone).transpose().map_err(RunError::MemoryFile)?;
+        let mut boot = self.boot(&tree, disk)?;
+        let mut keyboard = Keyboard::default();
+        if let Some(gate) = &job.input {
+            let (ours, theirs) = UnixStream::pair().map_err(RunError::Input)?;
+            keyboard = Keyboard::new(ours.try_clone().map_err(RunError::Input)?, gate.clone());
+            boot.console = Some(Console { ours, theirs });
+        }
         let mut code = None;
         let mut archived = false;
-        session::run(self.boot(&tree, disk)?, Sinks { output, error }, &mut |event| match event {
-            Event::Ended(_, ended) => code = Some(ended.code),
+        session::run(boot, Sinks { output, error }, &mut |event| match event {
+            Event::Began(_) => keyboard.connect(),
+            Event::Ended(_, ended) => {
+                keyboard.disconnect();
+                code = Some(ended.code);
+            }
             Event::Archived => archived = true,
             _ => {}
         })?;
@@ -208,7 +228,14 @@ impl Rig {
         let mut modules = File::open(&self.kernel.modules).map_err(RunError::MemoryFile)?;
         io::copy(&mut modules, &mut files).map_err(RunError::MemoryFile)?;
         tree.write(io::BufWriter::new(&mut files))?;
-        Ok(Boot { qemu: &self.qemu, kernel: &self.kernel.image, files, disk, machine: self.machine })
+        Ok(Boot {
+            qemu: &self.qemu,
+            kernel: &self.kernel.image,
+            files,
+            disk,
+            console: None,
+            machine: self.machine,
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The emulated host's kernel: found, unpacked, and kept in the cache.
+//! A kernel, for the emulated host or for a guest: found, unpacked, and kept in the cache.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -17,8 +17,10 @@ use crate::tools::{BUSYBOX, LZ4, ToolError, Tools, XZ, ZSTD};
 
 /// The modules to load, with what they depend on: KVM on AMD, and disks for the files that come back.
 const WANTED: &[&str] = &["kvm_amd", "nvme"];
+/// The modules that a guest may load: what tells the VMM of a panic.
+const WANTED_BY_GUEST: &[&str] = &["pvpanic_mmio"];
 /// Changes with what is kept in the cache.
-const FORMAT: &str = "rig-1";
+const FORMAT: &str = "rig-2";
 
 /// Where a kernel comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,11 +54,15 @@ impl FromStr for Source {
 
 /// A kernel ready to be booted.
 #[derive(Debug, Clone)]
-pub(super) struct Kernel {
+pub(crate) struct Kernel {
     /// Uncompressed, to be entered by PVH; or a bzImage, where that has no such entry.
-    pub(super) image: PathBuf,
-    /// The modules as an archive.
+    pub(crate) image: PathBuf,
+    /// As it came: a bzImage, if it was not an ELF file already.
+    pub(crate) vmlinuz: PathBuf,
+    /// The emulated host's modules as an archive.
     pub(super) modules: PathBuf,
+    /// As an archive, the modules that a guest may load, in `/modules`, to be loaded in the order of their names.
+    pub(crate) guest_modules: PathBuf,
 }
 
 /// Why there is no kernel.
@@ -97,7 +103,12 @@ pub(super) fn prepare(source: Option<&Source>, cache: &Cache, tools: &Tools) -> 
             }
         })?,
     };
-    Ok(Kernel { image: folder.join("kernel"), modules: folder.join("modules.cpio") })
+    Ok(Kernel {
+        image: folder.join("kernel"),
+        vmlinuz: folder.join("vmlinuz"),
+        modules: folder.join("modules.cpio"),
+        guest_modules: folder.join("guest.cpio"),
+    })
 }
 
 fn from_package(names: &[&str], cache: &Cache, tools: &Tools) -> Result<PathBuf, KernelError> {
@@ -165,7 +176,7 @@ impl Found {
         Ok(Self { image, roots: vec![folder.to_owned()] })
     }
 
-    /// Writes the files `kernel` and `modules.cpio` into the folder `new`.
+    /// Writes the files of a [`Kernel`] into the folder `new`.
     fn prepare(&self, new: &Path, tools: &Tools) -> Result<(), KernelError> {
         let path = &self.image;
         let bytes = fs::read(path).map_err(|source| KernelError::File { path: path.clone(), source })?;
@@ -181,12 +192,27 @@ impl Found {
             eprintln!("rig: {} has no PVH entry that could be used; it boots the slow way", path.display());
         }
         write(&new.join("kernel"), plain.as_deref().unwrap_or(&bytes))?;
-        self.modules(&bytes, &unpacker)?.write(create(&new.join("modules.cpio"))?)?;
+        write(&new.join("vmlinuz"), &bytes)?;
+        for (archive, at, wanted) in
+            [("modules.cpio", "/rig/modules", WANTED), ("guest.cpio", "/modules", WANTED_BY_GUEST)]
+        {
+            let mut tree = Tree::default();
+            for (index, (name, content)) in self.modules(&bytes, wanted, &unpacker)?.into_iter().enumerate() {
+                // A shell lists them in the order of their names.
+                tree.file(format!("{at}/{index:02}-{name}.ko"), false, content);
+            }
+            tree.write(create(&new.join(archive))?)?;
+        }
         remove(&unpacker.scratch)
     }
 
-    fn modules(&self, image: &[u8], unpacker: &Unpacker<'_>) -> Result<Tree, KernelError> {
-        let mut tree = Tree::default();
+    /// The modules that `wanted` need and these themselves, in the order of loading.
+    fn modules(
+        &self,
+        image: &[u8],
+        wanted: &[&str],
+        unpacker: &Unpacker<'_>,
+    ) -> Result<Vec<(String, Vec<u8>)>, KernelError> {
         let release = image::release(image).or_else(|| self.image.parent()?.file_name()?.to_str());
         let places = self.roots.iter().flat_map(|root| [root.join("lib"), root.join("usr/lib")]);
         let folder = release.and_then(|release| {
@@ -194,18 +220,14 @@ impl Found {
         });
         let Some(folder) = folder else {
             // A kernel with everything built in needs none. If that is not so, the emulated host will say it.
-            return Ok(tree);
+            return Ok(Vec::new());
         };
         let read = |path: &Path| {
             let failed = |source| KernelError::File { path: path.to_owned(), source };
             unpacker.unpack(fs::read(path).map_err(failed)?, path)
         };
         let modules = Modules::below(&folder).map_err(|source| KernelError::File { path: folder, source })?;
-        for (index, (name, content)) in modules.load_order(WANTED, read)?.into_iter().enumerate() {
-            // The shell of the emulated host lists them in the order of their names.
-            tree.file(format!("/rig/modules/{index:02}-{name}.ko"), false, content);
-        }
-        Ok(tree)
+        modules.load_order(wanted, read)
     }
 }
 

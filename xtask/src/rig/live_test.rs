@@ -78,7 +78,7 @@ fn one_command_passes_through() {
     let out = folder.path().join("out");
     let script = "cat /bytes; cat /bytes >&2; mkdir /out/d; cp /bytes /out/d/b; exit 7";
     let files = vec![Brought { from: bytes, to: Some("/bytes".into()) }];
-    let job = Job { command: shell(script), files, out: Some(out.clone()) };
+    let job = Job { command: shell(script), files, out: Some(out.clone()), input: None };
     let (mut output, mut error) = (Vec::new(), Vec::new());
     let code = rig.run(&job, &mut output, &mut error).unwrap();
     assert_eq!(code, 7);
@@ -133,7 +133,7 @@ fn many_commands_share_a_boot() {
 #[test]
 fn a_command_that_takes_too_long_is_ended() {
     let Some(rig) = rig("the rig's time limit", 1) else { return };
-    let job = Job { command: shell("sleep 1000"), files: Vec::new(), out: None };
+    let job = Job { command: shell("sleep 1000"), files: Vec::new(), out: None, input: None };
     let Broken { error, .. } = rig.run(&job, &mut Vec::new(), &mut Vec::new()).unwrap_err();
     assert!(matches!(error, RunError::Session(SessionError::TimeLimit(_))), "{error:?}");
 }
@@ -150,7 +150,7 @@ fn nobody_to_read_ends_the_run() {
         }
     }
     let Some(rig) = rig("a closed output", 120) else { return };
-    let job = Job { command: shell("while :; do echo x; done"), files: Vec::new(), out: None };
+    let job = Job { command: shell("while :; do echo x; done"), files: Vec::new(), out: None, input: None };
     let Broken { error, .. } = rig.run(&job, &mut Closed, &mut Vec::new()).unwrap_err();
     assert!(matches!(error, RunError::Session(SessionError::PassOn(_))), "{error:?}");
 }

@@ -13,6 +13,7 @@ mod cpio;
 mod image;
 pub(crate) mod job;
 mod kernel;
+pub(crate) mod keyboard;
 mod lazy;
 mod modules;
 pub(crate) mod options;
@@ -22,7 +23,7 @@ mod report;
 mod script;
 mod session;
 mod task;
-mod tree;
+pub(crate) mod tree;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -35,7 +36,8 @@ pub(crate) use task::{code_of_bad_usage, run};
 use crate::host::Kvm;
 use crate::tools::{BUSYBOX, QEMU, Tools};
 use cache::Cache;
-use kernel::{Kernel, KernelError, Source};
+use kernel::KernelError;
+pub(crate) use kernel::{Kernel, Source};
 
 /// The version of QEMU whose emulated hosts first have hardware breakpoints for their guests.
 const FIRST_WITH_BREAKPOINTS: u32 = 10;
@@ -95,6 +97,17 @@ pub(crate) struct Rig {
     busybox: PathBuf,
     kernel: Kernel,
     machine: Machine,
+}
+
+/// Finds a kernel for a guest, or downloads it (without `source`, the distribution's newest).
+pub(crate) fn kernel_of_guest(source: Option<&Source>, tools: &Tools) -> Result<Kernel, SetUpError> {
+    kernel::prepare(source, &Cache::of_this_user()?, tools)
+}
+
+/// The files that a program's options name, for it to find.
+pub(crate) fn files_named(options: &[OsString]) -> Vec<options::Brought> {
+    let named = options.iter().map(PathBuf::from).filter(|path| path.is_file());
+    named.map(|from| options::Brought { from, to: None }).collect()
 }
 
 /// Why the rig can't be had.

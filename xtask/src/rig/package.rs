@@ -1,6 +1,7 @@
 //! A distribution's kernel, taken from its package without installing that.
 
 use std::collections::BTreeSet;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::{fs, io, process};
 
@@ -22,6 +23,8 @@ pub(crate) enum PackageError {
     Unknown { name: String, output: String },
     #[error("`{command}` failed:\n{output}")]
     Failed { command: String, output: String },
+    #[error("`{command}` failed; it has said why")]
+    Download { command: String },
     #[error("could not start `{command}`")]
     Start { command: String, source: io::Error },
     #[error("could not read what was downloaded to {}", folder.display())]
@@ -50,13 +53,26 @@ pub(super) fn fetch(names: &[&str], tools: &Tools, into: &Path) -> Result<(), Pa
     let folder = into.join("packages");
     let failed = |source| PackageError::Files { folder: folder.clone(), source };
     fs::create_dir(&folder).map_err(failed)?;
-    let mut download = process::Command::new("apt-get");
-    download.arg("download").args(&packages).current_dir(&folder);
-    succeed(download)?;
+    download(&packages, &folder)?;
     for entry in fs::read_dir(&folder).map_err(failed)? {
         unpack(&entry.map_err(failed)?.path(), into)?;
     }
     fs::remove_dir_all(&folder).map_err(failed)
+}
+
+/// Has apt-get download these packages into `folder`, and compare them with the archive's signed lists.
+///
+/// What it says of its progress goes to our standard error: standard output is for what guests and commands print.
+fn download(packages: &BTreeSet<String>, folder: &Path) -> Result<(), PackageError> {
+    let mut command = process::Command::new("apt-get");
+    // As root, apt would download as a user of its own, who can't write here, and warn of that.
+    command.args(["-o", "APT::Sandbox::User=root", "download"]).args(packages).current_dir(folder);
+    let words = format!("{command:?}").replace('"', "");
+    let failed = |source| PackageError::Start { command: words.clone(), source };
+    command.stdin(process::Stdio::null());
+    command.stdout(io::stderr().as_fd().try_clone_to_owned().map_err(failed)?);
+    let status = command.status().map_err(failed)?;
+    if status.success() { Ok(()) } else { Err(PackageError::Download { command: words }) }
 }
 
 /// Unpacks a Debian package.

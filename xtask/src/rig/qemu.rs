@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -23,6 +24,9 @@ use crate::process::capture;
 const KERNEL_OPTIONS: &str = "console=ttyS0 quiet rdinit=/rig/init 8250.nr_uarts=4 panic=-1 oops=panic nokaslr \
     tsc=reliable no_timer_check cryptomgr.notests mitigations=off";
 
+/// Which of the ports has the command's standard output.
+const OUTPUT: usize = 1;
+
 /// What is booted.
 #[derive(Debug)]
 pub(super) struct Boot<'a> {
@@ -32,7 +36,16 @@ pub(super) struct Boot<'a> {
     pub(super) files: File,
     /// A disk for files that come back.
     pub(super) disk: Option<File>,
+    /// Both directions of the command's standard input and output, where it has an input.
+    pub(super) console: Option<Console>,
     pub(super) machine: Machine,
+}
+
+/// The two ends of a connection to the second serial port.
+#[derive(Debug)]
+pub(super) struct Console {
+    pub(super) ours: UnixStream,
+    pub(super) theirs: UnixStream,
 }
 
 /// A running QEMU. Dropped, it is killed.
@@ -46,8 +59,8 @@ pub(super) struct Qemu {
 #[derive(Debug)]
 pub(super) struct Ports {
     pub(super) log: PipeReader,
-    pub(super) output: PipeReader,
-    pub(super) error: PipeReader,
+    pub(super) output: File,
+    pub(super) error: File,
     pub(super) report: PipeReader,
     /// What QEMU itself has to say.
     pub(super) complaints: PipeReader,
@@ -58,15 +71,19 @@ impl Qemu {
     ///
     /// QEMU ends, at the latest, when the calling thread ends: the system kills it then, however that came about.
     /// Files and disk have no name in any folder: nothing is left behind either.
-    pub(super) fn start(boot: Boot<'_>) -> io::Result<Self> {
+    pub(super) fn start(mut boot: Boot<'_>) -> io::Result<Self> {
+        let has_input = boot.console.is_some();
         let (log, log_end) = io::pipe()?;
-        let (output, output_end) = io::pipe()?;
+        let (output, output_end): (OwnedFd, OwnedFd) = match boot.console.take() {
+            Some(Console { ours, theirs }) => (ours.into(), theirs.into()),
+            None => io::pipe().map(|(ours, theirs)| (ours.into(), theirs.into()))?,
+        };
         let (error, error_end) = io::pipe()?;
         let (report, report_end) = io::pipe()?;
         let (complaints, complaints_end) = io::pipe()?;
-        let ports: [OwnedFd; 4] = [log_end, output_end, error_end, report_end].map(Into::into);
+        let ports: [OwnedFd; 4] = [log_end.into(), output_end, error_end.into(), report_end.into()];
         let mut command = Command::new(boot.qemu);
-        command.args(arguments(&boot, &ports));
+        command.args(arguments(&boot, &ports, has_input));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(complaints_end);
         let inherited: Vec<OwnedFd> =
             ports.into_iter().chain([boot.files.into()]).chain(boot.disk.map(Into::into)).collect();
@@ -84,7 +101,16 @@ impl Qemu {
         let child = unsafe { command.pre_exec(prepare) }.spawn()?;
         // `command` still holds our copies of the pipes' writing ends. It goes now, so that the pipes end with QEMU.
         drop(command);
-        Ok(Self { child, ports: Some(Ports { log, output, error, report, complaints }) })
+        Ok(Self {
+            child,
+            ports: Some(Ports {
+                log,
+                output: output.into(),
+                error: OwnedFd::from(error).into(),
+                report,
+                complaints,
+            }),
+        })
     }
 
     /// Ends it, if it has not ended, and says how it ended.
@@ -120,7 +146,7 @@ fn version_in(text: &str) -> Option<u32> {
     version.split('.').next()?.parse().ok()
 }
 
-fn arguments(boot: &Boot<'_>, ports: &[OwnedFd]) -> Vec<OsString> {
+fn arguments(boot: &Boot<'_>, ports: &[OwnedFd], has_input: bool) -> Vec<OsString> {
     let machine = boot.machine;
     let mut arguments: Vec<OsString> = Vec::new();
     let mut add = |words: &str| arguments.extend(words.split_whitespace().map(OsString::from));
@@ -134,8 +160,13 @@ fn arguments(boot: &Boot<'_>, ports: &[OwnedFd]) -> Vec<OsString> {
     }
     for (index, port) in ports.iter().enumerate() {
         let fd = port.as_raw_fd();
-        add(&format!("-add-fd fd={fd},set={fd} -serial chardev:port{index}"));
-        add(&format!("-chardev file,id=port{index},path=/dev/fdset/{fd},append=on"));
+        add(&format!("-serial chardev:port{index}"));
+        if has_input && index == OUTPUT {
+            add(&format!("-chardev socket,id=port{index},fd={fd}"));
+        } else {
+            add(&format!("-add-fd fd={fd},set={fd}"));
+            add(&format!("-chardev file,id=port{index},path=/dev/fdset/{fd},append=on"));
+        }
     }
     if let Some(disk) = &boot.disk {
         let fd = disk.as_raw_fd();

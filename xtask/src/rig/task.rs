@@ -69,7 +69,7 @@ fn job(options: Options) -> Result<Job, RunError> {
     environment.extend(options.env);
     let folder = env::current_dir().map_err(RunError::CurrentFolder)?;
     let command = Command { arguments: words.collect(), folder, environment, ..Command::new(program) };
-    Ok(Job { command, files, out: options.out })
+    Ok(Job { command, files, out: options.out, input: None })
 }
 
 fn is_passed_on(name: &OsStr) -> bool {

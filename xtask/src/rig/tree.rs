@@ -1,4 +1,4 @@
-//! The files of the emulated host: gathered here, then written as an archive.
+//! The files of the emulated host, or of a guest: gathered here, then written as an archive.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use crate::process::capture;
 
 /// A file that could not be brought along.
 #[derive(Debug, thiserror::Error)]
-#[error("could not read {}, which is to be brought into the emulated host", path.display())]
+#[error("could not read {}, which is to be brought along", path.display())]
 pub(crate) struct BringError {
     path: PathBuf,
     source: io::Error,
@@ -21,7 +21,7 @@ pub(crate) struct BringError {
 
 /// A file system in the making. Sorted, so that the same files always give the same archive.
 #[derive(Debug, Default)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     nodes: BTreeMap<PathBuf, Node>,
 }
 
@@ -34,20 +34,20 @@ enum Node {
 
 impl Tree {
     /// Adds a folder, with those above it.
-    pub(super) fn folder(&mut self, path: &Path) {
+    pub(crate) fn folder(&mut self, path: &Path) {
         for folder in normal(path).ancestors().filter(|folder| folder.parent().is_some()) {
             self.nodes.entry(folder.to_owned()).or_insert(Node::Made(Member::Folder));
         }
     }
 
     /// Adds a file with this content.
-    pub(super) fn file(&mut self, path: impl AsRef<Path>, executable: bool, content: Vec<u8>) {
+    pub(crate) fn file(&mut self, path: impl AsRef<Path>, executable: bool, content: Vec<u8>) {
         self.insert(path.as_ref(), Node::Made(Member::File { executable, content }));
     }
 
     /// Adds our file or folder `from` at `to`: programs with the shared libraries they need, folders with all that is
     /// in them but version control's and caches (which is what cargo's target folder is).
-    pub(super) fn bring(&mut self, from: &Path, to: &Path) -> Result<(), BringError> {
+    pub(crate) fn bring(&mut self, from: &Path, to: &Path) -> Result<(), BringError> {
         let failed = |source| BringError { path: from.to_owned(), source };
         if !fs::metadata(from).map_err(failed)?.is_dir() {
             return self.bring_file(from, to);
@@ -95,7 +95,7 @@ impl Tree {
     }
 
     /// Writes all of it as one archive.
-    pub(super) fn write(&self, out: impl Write) -> Result<(), WriteError> {
+    pub(crate) fn write(&self, out: impl Write) -> Result<(), WriteError> {
         let mut writer = Writer::new(out);
         for (path, node) in &self.nodes {
             let done = match node {
@@ -113,7 +113,7 @@ impl Tree {
 pub(crate) enum WriteError {
     #[error(transparent)]
     Bring(#[from] BringError),
-    #[error("could not write the emulated host's initial files")]
+    #[error("could not write an archive of initial files")]
     Write(#[source] io::Error),
 }
 
