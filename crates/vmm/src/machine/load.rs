@@ -108,14 +108,20 @@ fn kernel(
     Ok(entry.state)
 }
 
-/// The command line as configured. For Linux `pci=conf1,noearly` is added, unless it says something of PCI itself: the bus is
-/// empty, so it need not be looked for in other ways, and there is no device whose bugs must be known early.
-fn cmdline(config: &Config, format: Format) -> Result<Cmdline, CmdlineError> {
+/// What Linux is told of PCI: the bus is empty, so it need not be looked for in other ways, and there is no device whose bugs
+/// must be known early.
+const PCI: &str = "pci=conf1,noearly";
+/// The longest command line that Linux takes.
+const LINUX_CMDLINE: usize = 2047;
+
+/// The command line as configured. For Linux, [`PCI`] is added, unless it says something of PCI itself or leaves no room.
+fn cmdline(config: &Config, format: Format) -> Result<Cmdline, BuildError> {
     let text = config.cmdline.as_deref().unwrap_or(CMDLINE);
     let mut cmdline = Cmdline::new(text)?;
     let says_pci = text.split_ascii_whitespace().any(|word| word.starts_with("pci="));
-    if matches!(format, Format::Linux | Format::BzImage) && !says_pci {
-        cmdline.push("pci=conf1,noearly")?;
+    let is_linux = matches!(format, Format::Linux | Format::BzImage);
+    if is_linux && !says_pci && text.len() + 1 + PCI.len() <= LINUX_CMDLINE {
+        cmdline.push(PCI)?;
     }
     Ok(cmdline)
 }
