@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use strata_boot::elf::{self, ElfOptions};
 use strata_boot::flat::{self, FlatOptions};
-use strata_boot::{Cmdline, CmdlineError, Entry, Format, Image, KernelOptions, linux, multiboot, pvh};
+use strata_boot::{Cmdline, Entry, Format, Image, KernelOptions, linux, multiboot, pvh};
 use strata_cpu::{Mapping, Mode, RFlags, X86State};
 use strata_memory::vm_memory::GuestAddress;
 use strata_memory::{Ram, layout};
