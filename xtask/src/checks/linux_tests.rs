@@ -1,6 +1,4 @@
-//! Distributions' kernels, booted in the rig: every way in, every way out.
-//!
-//! A guest that halts is missing: nothing tells it from one that waits for an interrupt.
+//! Distributions' kernels, booted in the rig: every way in, every way out, and nothing that the kernel's log complains of.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -31,8 +29,12 @@ const NEW: (&str, Option<&str>) = ("6.12", Some("linux-image-6.12-cloud-amd64"))
 
 // Strata's exit codes (docs/adr/0004-exit-codes.md).
 const POWERED_OFF: u8 = 0;
+const HALTED: u8 = 10;
 const RESET: u8 = 12;
 const PANIC: u8 = 30;
+
+/// What `test.sh` says of a log without a complaint.
+const NO_ERRORS: &str = "log: 0 errors in ";
 
 /// In which form strata is given a kernel.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +89,14 @@ const OLD_BOOTS: &[Boot] = &[
         ..PLAIN
     },
     Boot { about: "PVH, 4 CPUs", options: &["--format", "pvh"], cpus: 4, ..PLAIN },
+    Boot {
+        about: "halt, 2 CPUs",
+        cpus: 2,
+        then: "halt",
+        says: "reboot: System halted",
+        code: HALTED,
+        ..PLAIN
+    },
     Boot { about: "panic", then: "panic", says: "Rebooting in 1 seconds", code: RESET, ..PLAIN },
     Boot {
         about: "panic told by pvpanic",
@@ -217,7 +227,9 @@ impl Boot {
         let found = format!("on {} CPUs, initrd: {CONTENT}\n", self.cpus);
         let wrong = if finished.code != self.code {
             format!("exit code {} and not {}", finished.code, self.code)
-        } else if let Some(missing) = [&*found, self.says].into_iter().find(|text| !console.contains(text)) {
+        } else if let Some(missing) =
+            [&*found, NO_ERRORS, self.says].into_iter().find(|text| !console.contains(text))
+        {
             format!("the console does not show {missing:?}")
         } else {
             return Ok(());
@@ -278,7 +290,10 @@ mod tests {
     #[test]
     fn a_boot_is_good_if_all_of_it_is() {
         let console = |cpus, content| {
-            format!("strata: Linux 6.1 on {cpus} CPUs, initrd: {content}\r\nreboot: Power down\r\n")
+            format!(
+                "strata: Linux 6.1 on {cpus} CPUs, initrd: {content}\r\nlog: 0 errors in 300 messages\r\n\
+                 reboot: Power down\r\n"
+            )
         };
         assert_eq!(judged(0, &console(1, CONTENT)), Ok(()));
         for wrong in [
@@ -286,6 +301,7 @@ mod tests {
             judged(0, &console(2, CONTENT)),
             judged(0, &console(1, "another")),
             judged(0, &console(1, CONTENT).replace("down", "")),
+            judged(0, &console(1, CONTENT).replace("0 errors", "1 errors")),
         ] {
             let why = wrong.unwrap_err();
             assert!(why.contains("\n    | strata: Linux") && why.ends_with("strata: said\n"), "{why}");
