@@ -128,7 +128,9 @@ fn every_call_fails_once_with_a_name_and_without_a_leak() {
             let is_run = *name == "KVM_RUN" || described.contains("KVM_RUN");
             let expected = if *name == "open" { "/dev/kvm" } else { *name };
             // KVM_CHECK_EXTENSION cannot fail: a host that answers nothing lacks the capability.
-            let capability = *name == "KVM_CHECK_EXTENSION" && described.contains("KVM_CAP_");
+            // Without TSC-deadline timers, which are asked for where CPUID does not tell, the guest runs as well.
+            let capability = *name == "KVM_CHECK_EXTENSION"
+                && (described.contains("KVM_CAP_") || described == stop.to_string());
             let version = *name == "KVM_GET_API_VERSION" && described.contains("/dev/kvm");
             assert!(
                 is_run || capability || version || described.contains(expected),

@@ -56,7 +56,9 @@ while [ -d /rig/job/$i ]; do
         # With a session of its own, for which the port is the terminal: only there may programs ask who is in front.
         setsid -c sh $job/run <&4 >&4 2>$err 3>&- 4>&-
     else
-        sh $job/run <$job/stdin >$out 2>$err 3>&-
+        in=$job/stdin
+        [ -s $in ] || in=/dev/null
+        sh $job/run <$in >$out 2>$err 3>&-
     fi
     code=$?
     ended=$(uptime)

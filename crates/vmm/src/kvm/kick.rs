@@ -132,15 +132,21 @@ impl KickReceiver {
     }
 
     /// To be called before every `KVM_RUN`: from now on signals go to this thread.
+    #[inline]
     pub(super) fn bind(&mut self) {
         let thread = this_thread();
         if self.2 != thread {
-            self.2 = thread;
-            unblock_signal();
-            let mut target = self.0.target.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(target) = &mut *target {
-                target.thread = thread;
-            }
+            self.bind_to(thread);
+        }
+    }
+
+    #[cold]
+    fn bind_to(&mut self, thread: libc::pid_t) {
+        self.2 = thread;
+        unblock_signal();
+        let mut target = self.0.target.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(target) = &mut *target {
+            target.thread = thread;
         }
     }
 

@@ -71,6 +71,8 @@ impl RunPage {
     }
 
     /// The exit that `KVM_RUN` has just left here. To be called once after each `KVM_RUN` that returned 0.
+    #[allow(clippy::inline_always, reason = "an exit is a large value, best never made: see `vcpu::run`")]
+    #[inline(always)]
     pub(super) fn exit(&mut self) -> Exit<'_> {
         let run = self.page.as_ptr();
         match self.reason() {
@@ -118,6 +120,7 @@ impl RunPage {
         }
     }
 
+    #[inline]
     fn pio(&mut self) -> Exit<'_> {
         let run = self.page.as_ptr();
         // SAFETY: the reason names this member of the union.
@@ -138,6 +141,7 @@ impl RunPage {
         }
     }
 
+    #[inline]
     fn mmio(&mut self) -> Exit<'_> {
         // SAFETY: the reason names this member of the union, and only this thread uses it until the next run.
         let mmio = unsafe { &mut *addr_of_mut!((*self.page.as_ptr()).__bindgen_anon_1.mmio) };

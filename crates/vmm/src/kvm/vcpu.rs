@@ -175,6 +175,7 @@ impl KvmVcpu {
     }
 
     /// `KVM_RUN` itself.
+    #[inline]
     fn enter(&self) -> Result<(), CallError> {
         let call = || {
             #[allow(unsafe_code, reason = "an ioctl")]
@@ -187,6 +188,7 @@ impl KvmVcpu {
 }
 
 impl Vcpu for KvmVcpu {
+    #[inline]
     fn run(&mut self) -> Result<Exit<'_>, CallError> {
         self.kick.bind();
         if std::mem::take(&mut self.unseen) {

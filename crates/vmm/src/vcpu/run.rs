@@ -65,6 +65,7 @@ pub enum Pause {
 /// # Errors
 ///
 /// The call of the vCPU that failed.
+#[inline]
 pub fn run<V: Vcpu, T: Tracer>(
     vcpu: &mut V,
     buses: &Buses,
@@ -123,6 +124,11 @@ impl From<Effect> for Step {
     }
 }
 
+#[allow(
+    clippy::inline_always,
+    reason = "two loops use it, with and without a watch for halts: a call would cost each exit 3 %"
+)]
+#[inline(always)]
 fn handle(exit: &mut Exit<'_>, buses: &Buses) -> Step {
     match exit {
         // A string instruction is one exit with many accesses: each goes to the device on its own, in its width.
