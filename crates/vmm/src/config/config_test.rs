@@ -125,3 +125,22 @@ fn every_backing_is_the_one_that_was_asked_for() {
     }
     assert!(refused("memory.backing = \"paper\"").contains("paper"));
 }
+
+#[test]
+fn what_is_left_open_is_decided_by_the_format_and_what_is_said_stays() {
+    let settled = |text: &str, format| {
+        let mut config = parse(text);
+        config.settle(format);
+        (config.irqchip, config.acpi, config.memory.size, config.memory.transparent_huge_pages)
+    };
+    let kernel = (Irqchip::Kernel, Some(true), Some(ByteSize(512 << 20)), Some(true));
+    for format in [Format::Linux, Format::BzImage, Format::Pvh, Format::Multiboot] {
+        assert_eq!(settled("", format), kernel, "{format}");
+    }
+    for format in [Format::Flat, Format::Elf64] {
+        assert_eq!(settled("", format), (Irqchip::None, Some(false), None, Some(false)), "{format}");
+    }
+    let said = "irqchip = \"none\"\n[memory]\nsize = \"64M\"\ntransparent_huge_pages = false";
+    let expected = (Irqchip::None, Some(false), Some(ByteSize(64 << 20)), Some(false));
+    assert_eq!(settled(said, Format::Linux), expected);
+}

@@ -158,6 +158,9 @@ pub struct Memory {
     pub piece: Vec<PieceConfig>,
     /// What lies behind it on the host.
     pub backing: BackingConfig,
+    /// Whether the host is asked for transparent huge pages (2 MiB) where it has some: by default for a kernel with a boot
+    /// protocol. A small guest would pay with 2 MiB, zeroed, for the first byte that it touches.
+    pub transparent_huge_pages: Option<bool>,
     /// Whether KVM logs the pages that the guest dirties.
     pub dirty_log: bool,
 }
@@ -222,6 +225,7 @@ impl Memory {
             BackingConfig::Hugetlb2m => Backing::HugePages { size: HugePageSize::M2 },
             BackingConfig::Hugetlb1g => Backing::HugePages { size: HugePageSize::G1 },
         })
+        .transparent_huge_pages(self.transparent_huge_pages == Some(true))
     }
 }
 
@@ -373,6 +377,7 @@ impl Config {
         if self.irqchip == Irqchip::Auto {
             self.irqchip = if is_kernel { Irqchip::Kernel } else { Irqchip::None };
         }
+        self.memory.transparent_huge_pages.get_or_insert(is_kernel);
         self.acpi.get_or_insert(is_kernel && self.irqchip == Irqchip::Kernel);
         if is_kernel && self.memory.piece.is_empty() {
             self.memory.size.get_or_insert(ByteSize(DEFAULT_KERNEL_RAM));
