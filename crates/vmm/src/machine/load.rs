@@ -162,7 +162,7 @@ struct Mapper<'a> {
 struct Mapped<'a>(&'a Source, &'a Mapper<'a>);
 
 /// From here on mapping is less work than copying: about four system calls, and page faults later.
-const WORTH_MAPPING: u64 = 256 << 10;
+const WORTH_MAPPING: u64 = 32 << 10;
 
 impl Image for Mapped<'_> {
     fn len(&self) -> u64 {
