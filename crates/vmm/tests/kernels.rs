@@ -350,7 +350,7 @@ fn an_initrd_that_changes_under_its_guest_is_seen() {
     let folder = Folder::new("initrd-changes");
     let kernel = folder.file("kernel", &vmlinux(&[b"\xe6\x10", POWER_OFF].concat()));
     // The first is too small to be worth mapping.
-    for (len, state) in [(200 << 10, FileState::Intact), (600 << 10, FileState::Shrunk)] {
+    for (len, state) in [(60 << 10, FileState::Intact), (600 << 10, FileState::Shrunk)] {
         let initrd = folder.file("initrd", &vec![7; len]);
         let file = File::options().write(true).open(&initrd).unwrap();
         let builder = builder(&kernel, &format!("initrd = '{}'", initrd.display()));

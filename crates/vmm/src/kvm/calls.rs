@@ -68,15 +68,27 @@ impl Calls {
 
     /// Makes one call. `describe` gives its arguments and its result in strace's notation; it is run only when
     /// somebody watches, with `None` where the call failed.
+    #[inline]
     pub(super) fn make<T>(
         &self,
         name: &'static str,
         call: impl FnOnce() -> Result<T, kvm_ioctls::Error>,
         describe: impl FnOnce(Option<&T>) -> (String, i64),
     ) -> Result<T, CallError> {
-        let Some(probe) = &self.0 else {
-            return call().map_err(|e| CallError { call: name, source: e.into() });
-        };
+        match &self.0 {
+            None => call().map_err(|e| CallError { call: name, source: e.into() }),
+            Some(probe) => Self::make_watched(&**probe, name, call, describe),
+        }
+    }
+
+    /// Apart, so that a call which nobody watches is little more than itself.
+    #[cold]
+    fn make_watched<T>(
+        probe: &dyn Probe,
+        name: &'static str,
+        call: impl FnOnce() -> Result<T, kvm_ioctls::Error>,
+        describe: impl FnOnce(Option<&T>) -> (String, i64),
+    ) -> Result<T, CallError> {
         let result = match probe.before(name) {
             Ok(()) => call(),
             Err(errno) => Err(kvm_ioctls::Error::new(errno)),

@@ -188,7 +188,8 @@ impl KvmVcpu {
 }
 
 impl Vcpu for KvmVcpu {
-    #[inline]
+    #[allow(clippy::inline_always, reason = "an exit is a large value, best never made: see `vcpu::run`")]
+    #[inline(always)]
     fn run(&mut self) -> Result<Exit<'_>, CallError> {
         self.kick.bind();
         if std::mem::take(&mut self.unseen) {

@@ -131,23 +131,20 @@ impl From<Effect> for Step {
 #[inline(always)]
 fn handle(exit: &mut Exit<'_>, buses: &Buses) -> Step {
     match exit {
-        // A string instruction is one exit with many accesses: each goes to the device on its own, in its width.
         Exit::PioRead { port, width, data } => {
-            for access in data.chunks_mut(usize::from((*width).max(1))) {
-                buses.pio.read(u64::from(*port), access);
+            if data.len() == usize::from(*width) {
+                buses.pio.read(u64::from(*port), data);
+            } else {
+                read_string(&buses.pio, *port, *width, data);
             }
             Step::Go
         }
-        Exit::PioWrite { port, width, data } if data.len() == usize::from(*width) => {
-            buses.pio.write(u64::from(*port), data).into()
-        }
         Exit::PioWrite { port, width, data } => {
-            let mut accesses = data.chunks(usize::from((*width).max(1)));
-            let effect = accesses.find_map(|access| match buses.pio.write(u64::from(*port), access) {
-                Effect::None => None,
-                effect => Some(effect),
-            });
-            effect.unwrap_or(Effect::None).into()
+            if data.len() == usize::from(*width) {
+                buses.pio.write(u64::from(*port), data).into()
+            } else {
+                write_string(&buses.pio, *port, *width, data).into()
+            }
         }
         Exit::MmioRead { addr, data } => {
             buses.mmio.read(*addr, data);
@@ -171,6 +168,25 @@ fn handle(exit: &mut Exit<'_>, buses: &Buses) -> Step {
         Exit::MemoryFault { gpa, size, .. } => Step::Stop(Stop::MemoryFault { gpa: *gpa, size: *size }),
         Exit::Unknown { reason } => Step::Stop(Stop::UnknownExit { reason: *reason }),
     }
+}
+
+/// A string instruction is one exit with many accesses: each goes to the device on its own, in its width.
+#[cold]
+fn read_string(pio: &Bus, port: u16, width: u8, data: &mut [u8]) {
+    for access in data.chunks_mut(usize::from(width.max(1))) {
+        pio.read(u64::from(port), access);
+    }
+}
+
+/// Likewise; the first effect ends it.
+#[cold]
+fn write_string(pio: &Bus, port: u16, width: u8, data: &[u8]) -> Effect {
+    let mut accesses = data.chunks(usize::from(width.max(1)));
+    let effect = accesses.find_map(|access| match pio.write(u64::from(port), access) {
+        Effect::None => None,
+        effect => Some(effect),
+    });
+    effect.unwrap_or(Effect::None)
 }
 
 #[cfg(test)]
