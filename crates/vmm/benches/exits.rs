@@ -20,9 +20,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// Exits of one measurement with one vCPU.
 const EXITS: u32 = 20_000;
 /// Exits of each vCPU where two are compared with one.
-const MANY: u32 = 1_000_000;
+const MANY: u32 = 100_000;
 /// The same for the raw loops, which only say what the host makes of two at once.
-const FEWER: u32 = 200_000;
+const FEWER: u32 = 50_000;
 /// Ports of the devices: 16 from here, two apart.
 const PORTS: u8 = 0xc0;
 /// The memory of the devices: 16 from here, behind the guest's RAM.
