@@ -4,12 +4,13 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
 
-use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use strata_vmm::event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use strata_vmm::machine::PowerButton;
 use strata_vmm::{Control, Stop};
 
+use crate::message::mention;
 use crate::terminal::Terminal;
 
 /// These end the run.
@@ -29,29 +30,28 @@ pub(crate) struct Signals {
 
 impl Signals {
     /// From here on these signals wait for the event loop, in this thread and in those that it starts. One that the
-    /// process was started to ignore, as `nohup` does, stays ignored.
+    /// process was started to ignore, as `nohup` does, stays ignored. What is returned beside lets them through again.
     pub(crate) fn new(
         control: Control,
         button: Option<PowerButton>,
         terminal: Option<Terminal>,
         quiet: bool,
-    ) -> io::Result<Self> {
+    ) -> io::Result<(Self, Blocked)> {
         let mut signals = SigSet::empty();
         let stopping = STOPPING.into_iter().filter(|_| terminal.is_some());
         // While it is blocked, a signal is kept even if it is ignored (sigaction(2)).
         for signal in ENDING.into_iter().chain(stopping).filter(is_heeded(&fs::read_to_string(STATUS)?)) {
             signals.add(signal);
         }
-        signals.thread_block()?;
-        let arrived = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { arrived, control, button, terminal, quiet })
+        let blocked = Blocked { signals, before: signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)? };
+        Ok((Self { arrived: waiting(&signals)?, control, button, terminal, quiet }, blocked))
     }
 
     fn obey(&mut self, signal: Signal) {
         match signal {
             Signal::SIGTERM if self.button.take().is_some_and(|button| button.press()) => {
                 if !self.quiet {
-                    crate::say("asked the guest to power off; a second SIGTERM ends it");
+                    mention("asked the guest to power off; a second SIGTERM ends it");
                 }
             }
             Signal::SIGTSTP => {
@@ -62,6 +62,29 @@ impl Signals {
             Signal::SIGCONT => self.terminal.iter().for_each(Terminal::make_raw),
             _ => drop(self.control.stop(Stop::Interrupted)),
         }
+    }
+}
+
+/// Where those of `signals` are read that arrive while they are blocked.
+fn waiting(signals: &SigSet) -> io::Result<SignalFd> {
+    Ok(SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// While this lives, the thread that made it leaves signals to the event loop. When it is dropped they do to the process
+/// what they always do: a report or a message that waits for its reader can be interrupted.
+#[must_use]
+pub(crate) struct Blocked {
+    signals: SigSet,
+    before: SigSet,
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // Those that came too late for the loop meant the run, which is over: timeout(1) sends each signal twice.
+        if let Ok(late) = waiting(&self.signals) {
+            while let Ok(Some(_)) = late.read_signal() {}
+        }
+        let _ = self.before.thread_set_mask();
     }
 }
 
