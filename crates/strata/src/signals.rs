@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -18,12 +19,18 @@ const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Si
 /// These come before the process stops and after it has gone on. A terminal has to be as it was in between.
 const STOPPING: [Signal; 2] = [Signal::SIGTSTP, Signal::SIGCONT];
 
+/// So long after the button was pressed SIGTERM means the same press: timeout(1) sends it to the process and at once
+/// again to its group.
+const SAME_PRESS: Duration = Duration::from_secs(1);
+
 /// Does on the event loop what signals ask for.
 pub(crate) struct Signals {
     arrived: SignalFd,
     control: Control,
     /// What the first SIGTERM presses.
     button: Option<PowerButton>,
+    /// When it was.
+    pressed: Option<Instant>,
     terminal: Option<Terminal>,
     quiet: bool,
 }
@@ -44,16 +51,20 @@ impl Signals {
             signals.add(signal);
         }
         let blocked = Blocked { signals, before: signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)? };
-        Ok((Self { arrived: waiting(&signals)?, control, button, terminal, quiet }, blocked))
+        Ok((Self { arrived: waiting(&signals)?, control, button, pressed: None, terminal, quiet }, blocked))
     }
 
     fn obey(&mut self, signal: Signal) {
         match signal {
             Signal::SIGTERM if self.button.take().is_some_and(|button| button.press()) => {
+                self.pressed = Some(Instant::now());
                 if !self.quiet {
-                    mention("asked the guest to power off; a second SIGTERM ends it");
+                    mention(
+                        "asked the guest to power off; a second SIGTERM, more than a second later, ends it",
+                    );
                 }
             }
+            Signal::SIGTERM if is_same_press(self.pressed, Instant::now()) => {}
             Signal::SIGTSTP => {
                 self.terminal.iter().for_each(Terminal::restore);
                 // As the kernel would have done it. SIGCONT arrives here as well, once the process runs again.
@@ -63,6 +74,10 @@ impl Signals {
             _ => drop(self.control.stop(Stop::Interrupted)),
         }
     }
+}
+
+fn is_same_press(pressed: Option<Instant>, now: Instant) -> bool {
+    pressed.is_some_and(|pressed| now.saturating_duration_since(pressed) <= SAME_PRESS)
 }
 
 /// Where those of `signals` are read that arrive while they are blocked.
@@ -119,6 +134,15 @@ impl MutEventSubscriber for Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sigterm_within_a_second_of_the_press_is_part_of_it() {
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        assert!(!is_same_press(None, start));
+        assert!(is_same_press(Some(start), start) && is_same_press(Some(start), after(1000)));
+        assert!(!is_same_press(Some(start), after(1001)));
+    }
 
     #[test]
     fn what_is_ignored_is_read_bit_by_bit() {
