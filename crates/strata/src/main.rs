@@ -11,6 +11,7 @@ mod report;
 mod run;
 mod signals;
 mod terminal;
+mod unhurried;
 
 use std::error::Error;
 use std::mem::ManuallyDrop;

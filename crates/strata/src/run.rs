@@ -21,6 +21,7 @@ use crate::message::{mention, say};
 use crate::report::{Output, Report};
 use crate::signals::{Blocked, Signals};
 use crate::terminal::{Input, Raw, Stdin};
+use crate::unhurried::Unhurried;
 
 /// Why there was no run, or no report of it.
 #[derive(Debug, thiserror::Error)]
@@ -184,8 +185,11 @@ fn cannot_write(path: &Path, source: io::Error) -> Error {
     Error::File { path: path.to_owned(), source }
 }
 
+/// Where a recording goes.
+type Recording = BufWriter<Unhurried<File, Box<dyn Fn() -> bool + Send>>>;
+
 /// What watches each vCPU of a run that is reported, recorded or both.
-pub(crate) type Watch = (Option<ExitLog>, Option<VcpuRecorder<BufWriter<File>>>);
+pub(crate) type Watch = (Option<ExitLog>, Option<VcpuRecorder<Recording>>);
 
 /// Runs a machine with a report, a recording or both.
 fn watched(
@@ -197,8 +201,10 @@ fn watched(
     let recorder = match files.record {
         None => None,
         Some(OutputFile { path, file }) => {
-            let recorder =
-                Recorder::new(BufWriter::new(file)).map_err(|source| cannot_write(path, source))?;
+            let control = machine.control();
+            let ended: Box<dyn Fn() -> bool + Send> = Box::new(move || control.stopped().is_some());
+            let file: Recording = BufWriter::new(Unhurried::new(file, ended));
+            let recorder = Recorder::new(file).map_err(|source| cannot_write(path, source))?;
             for (vcpu, state) in (0..).zip(machine.states().map_err(Error::State)?) {
                 recorder.entry(vcpu, &state);
             }

@@ -127,3 +127,25 @@ fn a_fifo_that_is_read_takes_a_report_and_a_recording() {
         assert_eq!(String::from_utf8(read).unwrap(), begins);
     }
 }
+
+#[test]
+fn a_recording_that_nobody_reads_can_be_interrupted() {
+    if !kvm("a recording that nobody reads") {
+        return;
+    }
+    let scratch = Scratch::new("unread-record");
+    let chatter = scratch.file("chatter.bin", CHATTER);
+    let path = fifo(&scratch, "fifo");
+    let reader = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let mut run = strata(&chatter);
+    let mut child = run.arg("--record").arg(&path).stdout(Stdio::null()).spawn().unwrap();
+    wait_for_term(&child, true);
+    // As much as the pipe holds, and more waits.
+    while rustix::io::ioctl_fionread(&reader).unwrap() < 60 << 10 {
+        std::thread::yield_now();
+    }
+    kill("INT", &child);
+    wait_for_term(&child, false);
+    kill("TERM", &child);
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
+}
