@@ -77,7 +77,9 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
         }
     }
     if options.show_ioctls {
-        builder = builder.probe(Arc::new(StraceLog::new(io::stderr())));
+        let control = builder.control();
+        let out = Unhurried::new(io::stderr(), move || control.stopped().is_some());
+        builder = builder.probe(Arc::new(StraceLog::new(out)));
     }
     let mut machine = builder.build()?;
     let button = machine.power_button();

@@ -128,6 +128,13 @@ fn a_fifo_that_is_read_takes_a_report_and_a_recording() {
     }
 }
 
+/// Waits until a pipe holds about as much as it can.
+fn wait_until_full(reader: impl std::os::fd::AsFd) {
+    while rustix::io::ioctl_fionread(&reader).unwrap() < 60 << 10 {
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_recording_that_nobody_reads_can_be_interrupted() {
     if !kvm("a recording that nobody reads") {
@@ -140,12 +147,25 @@ fn a_recording_that_nobody_reads_can_be_interrupted() {
     let mut run = strata(&chatter);
     let mut child = run.arg("--record").arg(&path).stdout(Stdio::null()).spawn().unwrap();
     wait_for_term(&child, true);
-    // As much as the pipe holds, and more waits.
-    while rustix::io::ioctl_fionread(&reader).unwrap() < 60 << 10 {
-        std::thread::yield_now();
-    }
+    wait_until_full(&reader);
     kill("INT", &child);
     wait_for_term(&child, false);
     kill("TERM", &child);
     assert_eq!(child.wait().unwrap().signal(), Some(15));
+}
+
+#[test]
+fn a_log_of_calls_that_nobody_reads_can_be_interrupted() {
+    if !kvm("a log of calls that nobody reads") {
+        return;
+    }
+    let scratch = Scratch::new("unread-log");
+    let chatter = scratch.file("chatter.bin", CHATTER);
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut run = strata(&chatter);
+    run.args(["--show-ioctls", "--quiet"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(writer);
+    let mut child = run.spawn().unwrap();
+    wait_until_full(&reader);
+    kill("INT", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }
