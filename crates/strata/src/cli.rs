@@ -52,16 +52,18 @@ Exit codes:
     4  the host could not run it     24  unknown exit, memory fault, system event
    10  halted                        26  a vCPU failed on the host
    12  reset                         28  the output was closed or failed
-   14  triple fault                 130  interrupted
-   16  debug event                  odd  the guest's own, by the debug-exit port
-   18  exit budget used up             30  kernel panic
+   14  triple fault                  30  kernel panic
+   16  debug event                  130  interrupted
+   18  exit budget used up          odd  the guest's own, by the debug-exit port
 
 At a terminal every key is the guest's, Ctrl-C too; Ctrl-a x ends the run, Ctrl-a h shows the other keys.
 
-A signal ends a run with 130, or, where there is no input, report or recording to finish, by itself. The first SIGTERM
-only presses the power button of a guest with ACPI, which asks it to shut down.
+The first SIGTERM presses the power button of a guest with ACPI, which asks it to shut down; a second SIGTERM, more than
+a second later, ends it. Any other signal ends the run at once, with 130. Where there is no power button, input, report
+or recording to finish, signals end the process by themselves.
 
-Example:
+Examples:
+   strata run vmlinuz --initrd initrd.img --cmdline \"console=ttyS0\" --cpus 2 --memory 1G
    strata run kernel.bin --mode long64 --memory 64M --debug-exit 0xf4 --budget-wall 5s";
 
 /// Every option that describes the machine is a key of the configuration file, under the name shown in brackets.
@@ -72,7 +74,7 @@ Example:
     reason = "these are the texts of `--help`, printed as they are"
 )]
 pub(crate) struct RunOptions {
-    /// The image to run: flat, or an ELF64 executable [image]
+    /// The image to run: a Linux kernel, PVH, multiboot, ELF64 or flat [image]
     pub(crate) image: Option<PathBuf>,
 
     /// Read the machine from this TOML file; options given here override it
@@ -111,7 +113,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "ADDRESS", help_heading = "Image")]
     entry: Option<String>,
 
-    /// RAM, for example 64K, 256M or 2G [memory.size]
+    /// RAM, for example 64K, 256M or 2G; by default 16M, or 512M for a kernel [memory.size]
     #[arg(short, long, value_name = "SIZE", help_heading = "Machine")]
     memory: Option<String>,
 
@@ -127,7 +129,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "BASELINE", help_heading = "Machine")]
     cpu: Option<String>,
 
-    /// Interrupt controllers: none or kernel [irqchip]
+    /// Interrupt controllers: none, kernel, or auto: KVM has them if the image is a kernel [irqchip]
     #[arg(long, value_name = "WHO", help_heading = "Machine")]
     irqchip: Option<String>,
 
@@ -161,7 +163,7 @@ pub(crate) struct RunOptions {
 
     /// Stop before the instruction at this linear address; up to four [debug.breakpoints]
     #[arg(long = "break", value_name = "ADDRESS", help_heading = "Limits")]
-    breakpoints: Vec<String>,
+    breakpoints: Vec<Addresses>,
 
     /// Write a report of the run for programs to read, as JSON
     #[arg(long, value_name = "FILE", help_heading = "Output")]
@@ -218,7 +220,8 @@ impl RunOptions {
             settings.push(("pit".to_owned(), "true".to_owned()));
         }
         if !self.breakpoints.is_empty() {
-            settings.push(("debug.breakpoints".to_owned(), format!("[{}]", self.breakpoints.join(","))));
+            let addresses: Vec<_> = self.breakpoints.iter().flat_map(|addresses| &addresses.0).collect();
+            settings.push(("debug.breakpoints".to_owned(), format!("{addresses:?}")));
         }
         settings
     }
@@ -260,6 +263,27 @@ impl FromStr for HostCpus {
     }
 }
 
+/// A number as TOML and the other options have it: decimal or `0x` and hexadecimal.
+fn number(text: &str) -> Option<u64> {
+    match text.trim().strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.trim().parse().ok(),
+    }
+}
+
+/// `ADDRESS`, or several with commas between.
+#[derive(Debug, Clone)]
+struct Addresses(Vec<u64>);
+
+impl FromStr for Addresses {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let addresses: Option<_> = text.split(',').map(number).collect();
+        Ok(Self(addresses.ok_or("write an address, as in 0x7c00, or several with commas between")?))
+    }
+}
+
 /// `ADDRESS,LENGTH`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dump {
@@ -271,12 +295,8 @@ impl FromStr for Dump {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parse = |text: &str| match text.trim().strip_prefix("0x") {
-            Some(digits) => u64::from_str_radix(digits, 16).ok(),
-            None => text.trim().parse().ok(),
-        };
         let dump = text.split_once(',').and_then(|(address, len)| {
-            Some(Self { address: parse(address)?, len: usize::try_from(parse(len)?).ok()? })
+            Some(Self { address: number(address)?, len: usize::try_from(number(len)?).ok()? })
         });
         dump.ok_or("write ADDRESS,LENGTH, as in 0x6000,4")
     }

@@ -34,7 +34,7 @@ fn each_option_sets_its_key() {
         ("--budget-exits 7", "budget.exits=7"),
         ("--budget-wall 5s", "budget.wall=5s"),
         ("--step 3", "debug.step=3"),
-        ("--break 0x1000 --break 0x2000", "debug.breakpoints=[0x1000,0x2000]"),
+        ("--break 0x1000,7 --break 0xffffffff81000000", "debug.breakpoints=[4096, 7, 18446744071578845184]"),
         ("--set paging.tables_at=0 --set paging.map=[]", "paging.tables_at=0"),
     ] {
         assert!(settings(option).iter().any(|made| made == setting), "{option}: {:?}", settings(option));
@@ -53,5 +53,13 @@ fn what_is_no_list_of_cpus_is_refused() {
     for list in ["", "a", "1,", "3-1", "1-2-3", "65536", "0-4294967295"] {
         let parsed = Cli::try_parse_from(["strata", "run", "--pin", list]);
         assert!(parsed.unwrap_err().to_string().contains("0-3,6"), "{list}");
+    }
+}
+
+#[test]
+fn what_is_no_address_is_refused() {
+    for list in ["", "zz", "0x", "1,", "-1", "0x10000000000000000"] {
+        let parsed = Cli::try_parse_from(["strata", "run", &format!("--break={list}")]);
+        assert!(parsed.unwrap_err().to_string().contains("0x7c00"), "{list}");
     }
 }

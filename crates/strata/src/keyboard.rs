@@ -8,6 +8,7 @@ use strata_vmm::event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use strata_vmm::{Control, Stop};
 
 use crate::escape::{Escape, HELP, Key};
+use crate::message::mention_below;
 use crate::terminal::Stdin;
 
 /// How much is read at once: more than anybody types, as much as a paste needs to be quick.
@@ -51,11 +52,7 @@ impl Keyboard {
                 Key::Leave => {
                     self.control.stop(Stop::Interrupted);
                 }
-                Key::Help => {
-                    // On a line of its own: the guest has probably just shown a prompt.
-                    let _ = writeln!(io::stderr());
-                    crate::say(HELP);
-                }
+                Key::Help => mention_below(HELP),
                 Key::Nothing => {}
             }
         }

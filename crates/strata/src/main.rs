@@ -6,13 +6,14 @@ mod cli;
 mod doctor;
 mod escape;
 mod keyboard;
+mod message;
 mod report;
 mod run;
 mod signals;
 mod terminal;
+mod unhurried;
 
 use std::error::Error;
-use std::io::Write as _;
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
@@ -55,15 +56,10 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err((code, message)) => {
-            say(&message);
+            message::say(&message);
             ExitCode::from(code)
         }
     }
-}
-
-/// A line on standard error. Where nobody reads that any more, there is nobody to tell.
-fn say(message: &str) {
-    let _ = writeln!(std::io::stderr(), "strata: {message}");
 }
 
 /// An error and its causes, outermost first.

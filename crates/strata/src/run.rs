@@ -5,19 +5,23 @@ use std::io::{self, BufWriter, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
+use rustix::io::Errno;
 use strata_vmm::cassette::{Recorder, VcpuRecorder};
 use strata_vmm::config::{LayerError, Serial};
 use strata_vmm::file_fault::FileState;
 use strata_vmm::kvm::{CallError, StraceLog};
 use strata_vmm::machine::{BuildError, RunError};
 use strata_vmm::vcpu::Vcpu as _;
-use strata_vmm::{Config, ExitLog, Machine, Stop};
+use strata_vmm::{Config, ExitLog, Machine, Outcome, Stop};
 
 use crate::cli::RunOptions;
 use crate::keyboard::Keyboard;
+use crate::message::{mention, say};
 use crate::report::{Output, Report};
-use crate::signals::Signals;
+use crate::signals::{Blocked, Signals};
 use crate::terminal::{Input, Raw, Stdin};
+use crate::unhurried::Unhurried;
 
 /// Why there was no run, or no report of it.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +42,8 @@ pub(crate) enum Error {
     Signals(#[source] io::Error),
     #[error("cannot write {}", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error("cannot write {}: nobody reads it; start the reader of a FIFO before the run", path.display())]
+    NoReader { path: PathBuf },
     #[error("cannot read the guest's state")]
     State(#[source] CallError),
 }
@@ -46,7 +52,7 @@ impl Error {
     /// Whether the host is to blame, rather than what the user gave.
     pub(crate) fn is_the_hosts(&self) -> bool {
         match self {
-            Self::ConfigFile { .. } | Self::Config { .. } | Self::Options(_) => false,
+            Self::ConfigFile { .. } | Self::Config { .. } | Self::Options(_) | Self::NoReader { .. } => false,
             Self::Build(error) => error.is_the_hosts(),
             _ => true,
         }
@@ -71,33 +77,45 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
         }
     }
     if options.show_ioctls {
-        builder = builder.probe(Arc::new(StraceLog::new(io::stderr())));
+        let control = builder.control();
+        let out = Unhurried::new(io::stderr(), move || control.stopped().is_some());
+        builder = builder.probe(Arc::new(StraceLog::new(out)));
     }
     let mut machine = builder.build()?;
     let button = machine.power_button();
+    // A file that cannot be written should be known before the guest runs, not after; and of a run that was refused
+    // nothing is begun.
+    let files = Files {
+        report: options.report.as_deref().map(OutputFile::begin).transpose()?,
+        record: options.record.as_deref().map(OutputFile::begin).transpose()?,
+    };
     // With nothing to tidy up, and no guest that could be asked, a signal may end the process as it always does.
+    let mut blocked = None;
     if input.is_open() || !plain || button.is_some() {
         let terminal = input.terminal().cloned();
         let signals = Signals::new(machine.control(), button, terminal, options.quiet);
-        machine = machine.event_source(Box::new(signals.map_err(Error::Signals)?));
+        let (signals, mask) = signals.map_err(Error::Signals)?;
+        machine = machine.event_source(Box::new(signals));
+        blocked = Some(mask);
     }
 
-    let terminal = input.terminal().map(Raw::new);
-    if terminal.is_some() && !options.quiet {
-        crate::say(HINT);
+    let running = Running { terminal: input.terminal().map(Raw::new), _blocked: blocked };
+    if running.terminal.is_some() && !options.quiet {
+        mention(HINT);
     }
-    let (stop, files) = if plain {
+    let (stop, images) = if plain {
         let outcome = machine.run()?;
-        let files = outcome.files();
-        (outcome.stop, files)
+        drop(running);
+        (outcome.stop.clone(), outcome.files())
     } else {
-        watched(machine, options, dirty_log, &output)?
+        watched(machine, files, running, |outcome| {
+            Report::new(outcome, &options.dump, dirty_log, &output.taken())
+        })?
     };
-    drop(terminal);
     if !options.quiet {
-        crate::say(&stop.to_string());
-        if let Some(blame) = blame(&stop, files) {
-            crate::say(blame);
+        say(&stop.to_string());
+        if let Some(blame) = blame(&stop, images) {
+            say(blame);
         }
     }
     Ok(stop.exit_code())
@@ -129,26 +147,66 @@ fn blame(stop: &Stop, files: FileState) -> Option<&'static str> {
     }
 }
 
+/// What is in force while the guest runs. It ends with the terminal as it was before a signal can end the process.
+struct Running {
+    terminal: Option<Raw>,
+    _blocked: Option<Blocked>,
+}
+
+/// What is written of a run.
+struct Files<'a> {
+    report: Option<OutputFile<'a>>,
+    record: Option<OutputFile<'a>>,
+}
+
+/// A file that has been begun.
+struct OutputFile<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl<'a> OutputFile<'a> {
+    /// Creates or empties it. A FIFO that nobody has opened to read is refused: waiting for its reader could not be
+    /// interrupted from a terminal (fifo(7)).
+    fn begin(path: &'a Path) -> Result<Self, Error> {
+        let how = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let opened = open(path, how | OFlags::NONBLOCK, Mode::from_raw_mode(0o666)).and_then(|file| {
+            // From here on a reader may take its time.
+            fcntl_setfl(&file, OFlags::empty())?;
+            Ok(File::from(file))
+        });
+        match opened {
+            Ok(file) => Ok(Self { path, file }),
+            Err(Errno::NXIO) => Err(Error::NoReader { path: path.to_owned() }),
+            Err(error) => Err(cannot_write(path, error.into())),
+        }
+    }
+}
+
+fn cannot_write(path: &Path, source: io::Error) -> Error {
+    Error::File { path: path.to_owned(), source }
+}
+
+/// Where a recording goes.
+type Recording = BufWriter<Unhurried<File, Box<dyn Fn() -> bool + Send>>>;
+
 /// What watches each vCPU of a run that is reported, recorded or both.
-pub(crate) type Watch = (Option<ExitLog>, Option<VcpuRecorder<BufWriter<File>>>);
+pub(crate) type Watch = (Option<ExitLog>, Option<VcpuRecorder<Recording>>);
 
 /// Runs a machine with a report, a recording or both.
 fn watched(
     mut machine: Machine,
-    options: &RunOptions,
-    dirty_log: bool,
-    output: &Output,
+    files: Files<'_>,
+    running: Running,
+    report: impl FnOnce(&mut Outcome<Watch>) -> Result<Report, CallError>,
 ) -> Result<(Stop, FileState), Error> {
-    // A file that cannot be written should be known before the guest runs, not after.
-    let create =
-        |path: &PathBuf| File::create(path).map_err(|source| Error::File { path: path.clone(), source });
-    let report = options.report.as_ref().map(|path| Ok::<_, Error>((path, create(path)?))).transpose()?;
-    let record = options.record.as_ref().map(|path| Ok::<_, Error>((path, create(path)?))).transpose()?;
-    let recorder = match record {
+    let recorder = match files.record {
         None => None,
-        Some((path, file)) => {
-            let failed = |source| Error::File { path: path.clone(), source };
-            let recorder = Recorder::new(BufWriter::new(file)).map_err(failed)?;
+        Some(OutputFile { path, file }) => {
+            let control = machine.control();
+            let ended: Box<dyn Fn() -> bool + Send> = Box::new(move || control.stopped().is_some());
+            let file: Recording = BufWriter::new(Unhurried::new(file, ended));
+            let recorder = Recorder::new(file).map_err(|source| cannot_write(path, source))?;
             for (vcpu, state) in (0..).zip(machine.states().map_err(Error::State)?) {
                 recorder.entry(vcpu, &state);
             }
@@ -156,24 +214,25 @@ fn watched(
         }
     };
 
-    let log = report.is_some();
-    let mut outcome = machine.run_traced(|vcpu| -> Watch {
+    let log = files.report.is_some();
+    let outcome = machine.run_traced(|vcpu| -> Watch {
         (log.then(ExitLog::default), recorder.as_ref().map(|(_, recorder)| recorder.tracer(vcpu)))
-    })?;
+    });
+    // Whoever reads the files may take long.
+    drop(running);
+    let mut outcome = outcome?;
 
     if let Some((path, recorder)) = recorder {
         for vcpu in &mut outcome.vcpus {
             recorder.last(vcpu.index, &vcpu.vcpu.state().map_err(Error::State)?);
         }
-        recorder.finish().map_err(|source| Error::File { path: path.clone(), source })?;
+        recorder.finish().map_err(|source| cannot_write(path, source))?;
     }
-    if let Some((path, file)) = report {
-        let report = Report::new(&mut outcome, &options.dump, dirty_log, &output.taken());
-        let written = report.map_err(Error::State)?.write_to(file);
-        written.map_err(|source| Error::File { path: path.clone(), source })?;
+    if let Some(OutputFile { path, file }) = files.report {
+        let report = report(&mut outcome).map_err(Error::State)?;
+        report.write_to(file).map_err(|source| cannot_write(path, source))?;
     }
-    let files = outcome.files();
-    Ok((outcome.stop, files))
+    Ok((outcome.stop.clone(), outcome.files()))
 }
 
 /// A configuration is a page of text; a device or a disk image named by mistake is not read to its end.

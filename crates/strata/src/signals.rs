@@ -3,13 +3,15 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use strata_vmm::event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use strata_vmm::machine::PowerButton;
 use strata_vmm::{Control, Stop};
 
+use crate::message::mention;
 use crate::terminal::Terminal;
 
 /// These end the run.
@@ -17,43 +19,52 @@ const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Si
 /// These come before the process stops and after it has gone on. A terminal has to be as it was in between.
 const STOPPING: [Signal; 2] = [Signal::SIGTSTP, Signal::SIGCONT];
 
+/// So long after the button was pressed SIGTERM means the same press: timeout(1) sends it to the process and at once
+/// again to its group.
+const SAME_PRESS: Duration = Duration::from_secs(1);
+
 /// Does on the event loop what signals ask for.
 pub(crate) struct Signals {
     arrived: SignalFd,
     control: Control,
     /// What the first SIGTERM presses.
     button: Option<PowerButton>,
+    /// When it was.
+    pressed: Option<Instant>,
     terminal: Option<Terminal>,
     quiet: bool,
 }
 
 impl Signals {
     /// From here on these signals wait for the event loop, in this thread and in those that it starts. One that the
-    /// process was started to ignore, as `nohup` does, stays ignored.
+    /// process was started to ignore, as `nohup` does, stays ignored. What is returned beside lets them through again.
     pub(crate) fn new(
         control: Control,
         button: Option<PowerButton>,
         terminal: Option<Terminal>,
         quiet: bool,
-    ) -> io::Result<Self> {
+    ) -> io::Result<(Self, Blocked)> {
         let mut signals = SigSet::empty();
         let stopping = STOPPING.into_iter().filter(|_| terminal.is_some());
         // While it is blocked, a signal is kept even if it is ignored (sigaction(2)).
         for signal in ENDING.into_iter().chain(stopping).filter(is_heeded(&fs::read_to_string(STATUS)?)) {
             signals.add(signal);
         }
-        signals.thread_block()?;
-        let arrived = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { arrived, control, button, terminal, quiet })
+        let blocked = Blocked { signals, before: signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)? };
+        Ok((Self { arrived: waiting(&signals)?, control, button, pressed: None, terminal, quiet }, blocked))
     }
 
     fn obey(&mut self, signal: Signal) {
         match signal {
             Signal::SIGTERM if self.button.take().is_some_and(|button| button.press()) => {
+                self.pressed = Some(Instant::now());
                 if !self.quiet {
-                    crate::say("asked the guest to power off; a second SIGTERM ends it");
+                    mention(
+                        "asked the guest to power off; a second SIGTERM, more than a second later, ends it",
+                    );
                 }
             }
+            Signal::SIGTERM if is_same_press(self.pressed, Instant::now()) => {}
             Signal::SIGTSTP => {
                 self.terminal.iter().for_each(Terminal::restore);
                 // As the kernel would have done it. SIGCONT arrives here as well, once the process runs again.
@@ -62,6 +73,33 @@ impl Signals {
             Signal::SIGCONT => self.terminal.iter().for_each(Terminal::make_raw),
             _ => drop(self.control.stop(Stop::Interrupted)),
         }
+    }
+}
+
+fn is_same_press(pressed: Option<Instant>, now: Instant) -> bool {
+    pressed.is_some_and(|pressed| now.saturating_duration_since(pressed) <= SAME_PRESS)
+}
+
+/// Where those of `signals` are read that arrive while they are blocked.
+fn waiting(signals: &SigSet) -> io::Result<SignalFd> {
+    Ok(SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// While this lives, the thread that made it leaves signals to the event loop. When it is dropped they do to the process
+/// what they always do: a report or a message that waits for its reader can be interrupted.
+#[must_use]
+pub(crate) struct Blocked {
+    signals: SigSet,
+    before: SigSet,
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // Those that came too late for the loop meant the run, which is over: timeout(1) sends each signal twice.
+        if let Ok(late) = waiting(&self.signals) {
+            while let Ok(Some(_)) = late.read_signal() {}
+        }
+        let _ = self.before.thread_set_mask();
     }
 }
 
@@ -96,6 +134,15 @@ impl MutEventSubscriber for Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sigterm_within_a_second_of_the_press_is_part_of_it() {
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        assert!(!is_same_press(None, start));
+        assert!(is_same_press(Some(start), start) && is_same_press(Some(start), after(1000)));
+        assert!(!is_same_press(Some(start), after(1001)));
+    }
 
     #[test]
     fn what_is_ignored_is_read_bit_by_bit() {

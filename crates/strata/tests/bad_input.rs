@@ -30,6 +30,7 @@ fn options_that_make_no_sense() {
     refused(&run(&["--cpus", "two"]), 2, &["setting cpus"]);
     refused(&run(&["--cpu", "i486"]), 2, &["setting cpu", "i486", "host, x86-64-v2 or x86-64-v3"]);
     refused(&run(&["--budget-wall", "soon"]), 2, &["5s"]);
+    refused(&run(&["--break", "zz"]), 2, &["zz", "write an address"]);
     refused(&run(&["--break", "1,2,3,4,5"]), 2, &["5 breakpoints"]);
     refused(&run(&["--set", "colour"]), 2, &["KEY=VALUE"]);
     refused(&run(&["--set", "colour=red"]), 2, &["setting colour", "unknown field"]);
@@ -65,7 +66,9 @@ fn configuration_files_that_are_wrong() {
         finish(bare().args(["run", "--config"]).arg(file))
     };
     refused(&run("cpus = 1\nclours = 2\n"), 2, &["machine.toml", "line 2", "clours"]);
-    refused(&run("cpus 1"), 2, &["machine.toml", "line 1"]);
+    let unparsed = run("cpus 1");
+    refused(&unparsed, 2, &["machine.toml", "line 1"]);
+    assert!(!stderr(&unparsed).ends_with("\n\n"));
     refused(&run("image = \"nowhere.bin\""), 2, &["nowhere.bin"]);
     refused(&finish(bare().args(["run", "--config", "/dev/zero"])), 2, &["/dev/zero", "1 MiB"]);
     refused(&finish(bare().args(["run", "--config", "/nonexistent.toml"])), 2, &["/nonexistent.toml"]);
@@ -140,6 +143,18 @@ fn help_fits_and_names_every_option() {
     {
         assert!(text.contains(option), "{option} is not in: {text}");
     }
+    for said in
+        ["a Linux kernel, PVH", "512M for a kernel", "none, kernel, or auto", "run vmlinuz", "power button"]
+    {
+        assert!(text.contains(said), "{said} is not in: {text}");
+    }
+    // The numbers of the table's columns, and whether they go up.
+    let table =
+        text.lines().skip_while(|line| *line != "Exit codes:").skip(1).take_while(|line| !line.is_empty());
+    let (left, right): (Vec<_>, Vec<_>) = table.map(|line| (line[..5].trim(), line[36..39].trim())).unzip();
+    let codes =
+        ["0", "2", "4", "10", "12", "14", "16", "18", "20", "22", "24", "26", "28", "30", "130", "odd"];
+    assert_eq!([left, right].concat(), codes);
 }
 
 /// Without asking a crate: root can read what nobody may.

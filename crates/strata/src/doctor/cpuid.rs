@@ -22,7 +22,7 @@ pub(super) fn doctor(options: &DoctorOptions, baseline: Baseline) -> Result<u8, 
         None => match probe_cpuid(Path::new("/dev/kvm")) {
             Ok(supported) => supported,
             Err(error) => {
-                crate::say(&crate::in_one_line(&error));
+                crate::message::say(&crate::in_one_line(&error));
                 return Ok(CANNOT_RUN);
             }
         },
