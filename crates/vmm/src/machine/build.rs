@@ -189,7 +189,7 @@ impl MachineBuilder {
         let payload = Payload::open(&self.config, self.image.take())?;
         self.config.settle(payload.format);
         self.config.check()?;
-        check_settings(&self.config, payload.format)?;
+        check_settings(&self.config, &payload)?;
         pin::check(&self.config.pin)?;
         let ram = self.config.memory.spec().build()?;
         // Last, since it is work, and leaves something on the host: a kernel for the next start.

@@ -47,12 +47,13 @@ pub(super) fn load(
 }
 
 /// Checks what a configuration says of an image against the image's format.
-pub(super) fn check_settings(config: &Config, format: Format) -> Result<(), BuildError> {
+pub(super) fn check_settings(config: &Config, payload: &Payload) -> Result<(), BuildError> {
+    let format = payload.format;
     if format != Format::Flat {
         for_flat_images(config)?;
     }
     if has_boot_protocol(format) {
-        cmdline(config, format)?;
+        cmdline(config, payload.is_linux()?)?;
     } else {
         not_for_kernels(config)?;
     }
@@ -91,7 +92,7 @@ fn kernel(
     let ram = mapper.ram;
     let initrd = payload.initrd.as_ref().map(|initrd| Mapped(initrd, mapper));
     let options = KernelOptions {
-        cmdline: cmdline(config, payload.format)?,
+        cmdline: cmdline(config, payload.is_linux()?)?,
         initrd: initrd.as_ref().map(|initrd| initrd as &dyn Image),
         memory_map: firmware::memory_map(ram),
         rsdp,
@@ -115,11 +116,10 @@ const PCI: &str = "pci=conf1,noearly";
 const LINUX_CMDLINE: usize = 2047;
 
 /// The command line as configured. For Linux, [`PCI`] is added, unless it says something of PCI itself or leaves no room.
-fn cmdline(config: &Config, format: Format) -> Result<Cmdline, BuildError> {
+fn cmdline(config: &Config, is_linux: bool) -> Result<Cmdline, BuildError> {
     let text = config.cmdline.as_deref().unwrap_or(CMDLINE);
     let mut cmdline = Cmdline::new(text)?;
     let says_pci = text.split_ascii_whitespace().any(|word| word.starts_with("pci="));
-    let is_linux = matches!(format, Format::Linux | Format::BzImage);
     if is_linux && !says_pci && text.len() + 1 + PCI.len() <= LINUX_CMDLINE {
         cmdline.push(PCI)?;
     }
@@ -235,3 +235,7 @@ fn set_registers(state: &mut X86State, config: &Config) -> Result<(), ConfigErro
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "load_test.rs"]
+mod tests;

@@ -155,6 +155,15 @@ impl Payload {
         Ok(Self { format, image, initrd: None })
     }
 
+    /// Whether it is Linux, by whichever protocol it is started: one with a PVH entry may have been asked for by that.
+    pub(super) fn is_linux(&self) -> Result<bool, BuildError> {
+        Ok(match self.format {
+            Format::Linux | Format::BzImage => true,
+            Format::Pvh => detect(&self.image).map_err(BuildError::Detect)? == Format::Linux,
+            _ => false,
+        })
+    }
+
     /// Opens the initrd and unpacks the kernel, if `config` says so.
     pub(super) fn complete(self, config: &Config, ram: &Ram) -> Result<Self, BuildError> {
         let Self { format, image, .. } = self;
