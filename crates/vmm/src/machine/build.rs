@@ -93,6 +93,14 @@ pub enum BuildError {
         /// The configuration's key.
         key: &'static str,
     },
+    /// A setting for kernels that can be unpacked.
+    #[error(
+        "`{key}` is for compressed Linux kernels (bzImage), and this image is none: leave it out, or set the format"
+    )]
+    OnlyForBzImages {
+        /// The configuration's key.
+        key: &'static str,
+    },
     /// The command line has a NUL.
     #[error(transparent)]
     Cmdline(#[from] CmdlineError),

@@ -52,6 +52,9 @@ pub(super) fn check_settings(config: &Config, payload: &Payload) -> Result<(), B
     if format != Format::Flat {
         for_flat_images(config)?;
     }
+    if format != Format::BzImage && config.boot_protocol.is_some() {
+        return Err(BuildError::OnlyForBzImages { key: "boot_protocol" });
+    }
     if has_boot_protocol(format) {
         cmdline(config, payload.is_linux()?)?;
     } else {
@@ -129,7 +132,7 @@ fn cmdline(config: &Config, is_linux: bool) -> Result<Cmdline, BuildError> {
 /// Refuses settings that every other image decides by itself.
 fn for_flat_images(config: &Config) -> Result<(), BuildError> {
     let given = [
-        ("mode", config.mode.is_some_and(|mode| mode != Mode::Long64)),
+        ("mode", config.mode.is_some()),
         ("load_at", config.load_at.is_some()),
         ("entry", config.entry.is_some()),
         ("paging", config.paging.is_some()),

@@ -170,7 +170,7 @@ impl Payload {
         let initrd = config.initrd.as_deref().map(|path| Source::open(path, "initrd"));
         let initrd = initrd.transpose().map_err(BuildError::Initrd)?;
         if format == Format::BzImage
-            && config.boot_protocol == BootProtocol::Unpacked
+            && config.boot_protocol.unwrap_or_default() == BootProtocol::Unpacked
             && let Some(unpacked) = unpack(&image, ram.size())?
         {
             return Ok(Self { format: Format::Linux, image: unpacked, initrd });

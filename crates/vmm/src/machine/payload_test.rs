@@ -162,8 +162,8 @@ proptest! {
         }
         let mut config = Config { format, kvm: "/nonexistent/kvm".into(), ..Config::default() };
         config.memory.size = Some(crate::config::ByteSize(4 << 20));
-        if classic {
-            config.boot_protocol = BootProtocol::Classic;
+        if classic && matches!(detect(&image), Ok(Format::BzImage)) {
+            config.boot_protocol = Some(BootProtocol::Classic);
         }
         let error = crate::Machine::builder(config).image(image).build().unwrap_err();
         prop_assert!(!error.is_the_hosts() || matches!(error, BuildError::Open(_)), "{error:?}");
