@@ -21,7 +21,7 @@ use strata_memory::{Ram, RamError, Slot, layout};
 use super::load::{Loaded, check_settings, load};
 use super::payload::{FileError, Payload};
 use super::{Machine, MachineBuilder, Sources, devices};
-use crate::config::{Config, ConfigError, Irqchip};
+use crate::config::{ByteSize, Config, ConfigError, Irqchip};
 #[cfg(feature = "unpack")]
 use crate::kernel_cache::CacheError;
 use crate::kvm::{
@@ -30,6 +30,9 @@ use crate::kvm::{
 };
 use crate::vcpu::pin::{self, PinError};
 use crate::vcpu::{ExitBudget, Limits, Vcpu as _};
+
+/// What a kernel takes is said in these, rounded up.
+const MIB: u64 = 1 << 20;
 
 /// Why a machine could not be built. Nothing of it is left on the host.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +69,11 @@ pub enum BuildError {
     #[error("cannot unpack the kernel (boot_protocol = \"classic\" would leave that to the guest)")]
     Unpack(#[source] UnpackError),
     /// It can, but not into this guest.
-    #[error("the kernel takes {size:#x} bytes, and the guest has {ram:#x} bytes of RAM: give it more memory")]
+    #[error(
+        "the kernel takes {}, and the guest has {} of RAM: give it more memory",
+        ByteSize(size.checked_next_multiple_of(MIB).unwrap_or(*size)),
+        ByteSize(*ram)
+    )]
     KernelLargerThanRam {
         /// What the kernel takes at least, as a file or unpacked.
         size: u64,

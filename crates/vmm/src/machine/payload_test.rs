@@ -82,6 +82,15 @@ fn what_cannot_be_unpacked_here_unpacks_itself() {
 }
 
 #[test]
+fn sizes_are_said_as_people_write_them() {
+    let said = |size, ram| BuildError::KernelLargerThanRam { size, ram }.to_string();
+    let of_a_kernel = said(0x32c_6e34, 24 << 20);
+    assert!(of_a_kernel.contains("takes 51 MiB, and the guest has 24 MiB of RAM"), "{of_a_kernel}");
+    assert!(said(1 << 30, 0x1000).contains("takes 1 GiB, and the guest has 4 KiB"));
+    assert!(said(u64::MAX, 1001).contains("18446744073709551615 bytes, and the guest has 1001 bytes"));
+}
+
+#[test]
 fn small_files_are_read_and_large_ones_left_where_they_are() {
     for (len, is_file) in [(0x1_0000, false), (0x1_0001, true)] {
         let temp = Temp::new("sizes", &vec![0xf4; len]);
