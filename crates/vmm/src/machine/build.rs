@@ -211,7 +211,8 @@ impl MachineBuilder {
         let payload = payload.complete(&self.config, &ram)?;
         ram.mappings().iter().for_each(|mapping| self.calls.show_mapping(mapping));
         let Loaded { state, files } = load(&self.config, &payload, &ram, &self.calls)?;
-        drop(payload);
+        let not_kept = payload.not_kept;
+        drop((payload.image, payload.initrd));
 
         let kvm = Kvm::open(&self.config.kvm, self.calls.clone())?;
         check_host(&kvm, &self.config)?;
@@ -252,6 +253,7 @@ impl MachineBuilder {
             sources: Sources(sources),
             power: self.power.clone(),
             files,
+            not_kept,
         })
     }
 }

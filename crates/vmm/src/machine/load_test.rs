@@ -1,10 +1,8 @@
 use strata_memory::RamSpec;
 use strata_memory::vm_memory::Bytes as _;
 
+use super::super::kernels;
 use super::*;
-
-#[path = "../../tests/common/kernels.rs"]
-mod kernels;
 
 /// The command line that a kernel finds in RAM.
 fn told(kernel: &[u8], settings: &str) -> String {
