@@ -27,7 +27,7 @@ const KICK_AGAIN: Duration = Duration::from_millis(5);
 /// # The census
 ///
 /// With KVM's interrupt controller a `hlt` is no exit, and a guest that halts for good (`cli; hlt` on every vCPU) would be
-/// waited for in vain. [`take_census`](Self::take_census) asks: every vCPU is kicked, and says once what it is doing. The
+/// waited for in vain. `take_census` asks: every vCPU is kicked, and says once what it is doing. The
 /// first that is [`Activity::Running`] ends the census, and with it the calm: another one is due. One that is `Waiting` goes
 /// on at once, and only the others are still asked, since one of them may be running. One that is `Off` waits for them,
 /// until one is not. Once all are `Off`, they are asked again, now that none of them runs: one that ran until it was asked
