@@ -189,7 +189,7 @@ fn compressed_kernels_that_cannot_be_unpacked() {
     run(&spoiled(good.clone(), end - 4, &[1; 4]), &["--memory", "32M"], &["gzip payload is damaged"]);
     // More than the guest has room for, and more than any kernel has: known before it is unpacked.
     let huge = spoiled(good.clone(), end - 4, &[0, 0, 0, 2]);
-    run(&huge, &["--memory", "16M"], &["takes 0x2000000 bytes", "0x1000000 bytes of RAM", "more memory"]);
+    run(&huge, &["--memory", "16M"], &["takes 32 MiB", "16 MiB of RAM", "more memory"]);
     let bomb = spoiled(good.clone(), end - 4, &[0xff; 4]);
     run(&bomb, &[], &["unpacks to 0xffffffff", "is it one?"]);
     // A file that is larger than what it could become is not even read.
@@ -199,7 +199,7 @@ fn compressed_kernels_that_cannot_be_unpacked() {
         refused(&finish(&mut strata(&scratch, &kernel)), words);
     };
     sparse(1 << 40, &["0x10000000000 bytes", "is it one?"]);
-    sparse(600 << 20, &["takes 0x25800000 bytes", "0x20000000 bytes of RAM"]);
+    sparse(600 << 20, &["takes 600 MiB", "512 MiB of RAM"]);
     // What it unpacks to is wrong.
     let arm = kernels::packed(&spoiled(vmlinux(CODE), kernels::E_MACHINE, &[183]));
     let arm = scratch.file("kernel", arm);

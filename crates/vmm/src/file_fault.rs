@@ -44,6 +44,7 @@ use strata_memory::{MapFileError, Mapping, Ram};
 mod handler;
 mod table;
 
+use crate::config::ByteSize;
 use table::{Place, TABLE};
 
 /// Why [`map_file`] failed. RAM is as it was, and the bytes can be copied instead.
@@ -60,7 +61,7 @@ pub enum MapError {
         limit: usize,
     },
     /// No mapping that long can be watched.
-    #[error("{len:#x} bytes are too many for one mapping: map less than 4 GiB at a time")]
+    #[error("{} is too much for one mapping: map less than 4 GiB at a time", ByteSize(*len))]
     TooLong {
         /// How many bytes.
         len: u64,

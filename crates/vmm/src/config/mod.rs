@@ -50,8 +50,8 @@ pub struct Config {
     /// Likewise: the command line, by default `console=ttyS0`. Linux is told
     /// `pci=conf1,noearly` behind it, unless it has a `pci=` itself.
     pub cmdline: Option<String>,
-    /// Whether a compressed Linux kernel is unpacked here or unpacks itself.
-    pub boot_protocol: BootProtocol,
+    /// For a compressed Linux kernel (`bzimage`): whether it is unpacked here, as by default, or unpacks itself.
+    pub boot_protocol: Option<BootProtocol>,
     /// In which processor mode a flat image starts: by default long mode.
     #[serde(deserialize_with = "units::some_from_text")]
     pub mode: Option<Mode>,
@@ -99,7 +99,7 @@ impl Default for Config {
             format: None,
             initrd: None,
             cmdline: None,
-            boot_protocol: BootProtocol::Unpacked,
+            boot_protocol: None,
             mode: None,
             load_at: None,
             entry: None,

@@ -21,7 +21,7 @@ use strata_memory::{Ram, RamError, Slot, layout};
 use super::load::{Loaded, check_settings, load};
 use super::payload::{FileError, Payload};
 use super::{Machine, MachineBuilder, Sources, devices};
-use crate::config::{Config, ConfigError, Irqchip};
+use crate::config::{ByteSize, Config, ConfigError, Irqchip};
 #[cfg(feature = "unpack")]
 use crate::kernel_cache::CacheError;
 use crate::kvm::{
@@ -30,6 +30,9 @@ use crate::kvm::{
 };
 use crate::vcpu::pin::{self, PinError};
 use crate::vcpu::{ExitBudget, Limits, Vcpu as _};
+
+/// What a kernel takes is said in these, rounded up.
+const MIB: u64 = 1 << 20;
 
 /// Why a machine could not be built. Nothing of it is left on the host.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +69,11 @@ pub enum BuildError {
     #[error("cannot unpack the kernel (boot_protocol = \"classic\" would leave that to the guest)")]
     Unpack(#[source] UnpackError),
     /// It can, but not into this guest.
-    #[error("the kernel takes {size:#x} bytes, and the guest has {ram:#x} bytes of RAM: give it more memory")]
+    #[error(
+        "the kernel takes {}, and the guest has {} of RAM: give it more memory",
+        ByteSize(size.checked_next_multiple_of(MIB).unwrap_or(*size)),
+        ByteSize(*ram)
+    )]
     KernelLargerThanRam {
         /// What the kernel takes at least, as a file or unpacked.
         size: u64,
@@ -90,6 +97,14 @@ pub enum BuildError {
         "`{key}` is for kernels with a boot protocol, and this image has none: leave it out, or set the format"
     )]
     OnlyForKernels {
+        /// The configuration's key.
+        key: &'static str,
+    },
+    /// A setting for kernels that can be unpacked.
+    #[error(
+        "`{key}` is for compressed Linux kernels (bzImage), and this image is none: leave it out, or set the format"
+    )]
+    OnlyForBzImages {
         /// The configuration's key.
         key: &'static str,
     },
@@ -189,14 +204,15 @@ impl MachineBuilder {
         let payload = Payload::open(&self.config, self.image.take())?;
         self.config.settle(payload.format);
         self.config.check()?;
-        check_settings(&self.config, payload.format)?;
+        check_settings(&self.config, &payload)?;
         pin::check(&self.config.pin)?;
         let ram = self.config.memory.spec().build()?;
         // Last, since it is work, and leaves something on the host: a kernel for the next start.
         let payload = payload.complete(&self.config, &ram)?;
         ram.mappings().iter().for_each(|mapping| self.calls.show_mapping(mapping));
         let Loaded { state, files } = load(&self.config, &payload, &ram, &self.calls)?;
-        drop(payload);
+        let not_kept = payload.not_kept;
+        drop((payload.image, payload.initrd));
 
         let kvm = Kvm::open(&self.config.kvm, self.calls.clone())?;
         check_host(&kvm, &self.config)?;
@@ -237,6 +253,7 @@ impl MachineBuilder {
             sources: Sources(sources),
             power: self.power.clone(),
             files,
+            not_kept,
         })
     }
 }

@@ -37,7 +37,21 @@ pub(super) fn refuse(image: &dyn Image) -> Result<(), BuildError> {
             return Err(BuildError::Foreign { is, advice });
         }
     }
+    if is_text(image).map_err(BuildError::Detect)? {
+        return Err(BuildError::Foreign { is: "a text file", advice: "name what is to run in the guest" });
+    }
     Ok(())
+}
+
+/// Whether the image begins as a text: 512 bytes of code without a zero, a small number or a byte beyond ASCII would be
+/// a feat.
+fn is_text(image: &dyn Image) -> io::Result<bool> {
+    const LOOKED_AT: usize = 512;
+    let mut start = [0; LOOKED_AT];
+    let len = usize::try_from(image.len()).unwrap_or(LOOKED_AT).min(LOOKED_AT);
+    let Some(start) = start.get_mut(..len).filter(|start| !start.is_empty()) else { return Ok(false) };
+    image.read_at(0, start)?;
+    Ok(start.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n')))
 }
 
 fn begins(image: &dyn Image, offset: u64, magic: &[u8]) -> io::Result<bool> {

@@ -47,12 +47,16 @@ pub(super) fn load(
 }
 
 /// Checks what a configuration says of an image against the image's format.
-pub(super) fn check_settings(config: &Config, format: Format) -> Result<(), BuildError> {
+pub(super) fn check_settings(config: &Config, payload: &Payload) -> Result<(), BuildError> {
+    let format = payload.format;
     if format != Format::Flat {
         for_flat_images(config)?;
     }
+    if format != Format::BzImage && config.boot_protocol.is_some() {
+        return Err(BuildError::OnlyForBzImages { key: "boot_protocol" });
+    }
     if has_boot_protocol(format) {
-        cmdline(config, format)?;
+        cmdline(config, payload.is_linux()?)?;
     } else {
         not_for_kernels(config)?;
     }
@@ -91,7 +95,7 @@ fn kernel(
     let ram = mapper.ram;
     let initrd = payload.initrd.as_ref().map(|initrd| Mapped(initrd, mapper));
     let options = KernelOptions {
-        cmdline: cmdline(config, payload.format)?,
+        cmdline: cmdline(config, payload.is_linux()?)?,
         initrd: initrd.as_ref().map(|initrd| initrd as &dyn Image),
         memory_map: firmware::memory_map(ram),
         rsdp,
@@ -115,11 +119,10 @@ const PCI: &str = "pci=conf1,noearly";
 const LINUX_CMDLINE: usize = 2047;
 
 /// The command line as configured. For Linux, [`PCI`] is added, unless it says something of PCI itself or leaves no room.
-fn cmdline(config: &Config, format: Format) -> Result<Cmdline, BuildError> {
+fn cmdline(config: &Config, is_linux: bool) -> Result<Cmdline, BuildError> {
     let text = config.cmdline.as_deref().unwrap_or(CMDLINE);
     let mut cmdline = Cmdline::new(text)?;
     let says_pci = text.split_ascii_whitespace().any(|word| word.starts_with("pci="));
-    let is_linux = matches!(format, Format::Linux | Format::BzImage);
     if is_linux && !says_pci && text.len() + 1 + PCI.len() <= LINUX_CMDLINE {
         cmdline.push(PCI)?;
     }
@@ -129,7 +132,7 @@ fn cmdline(config: &Config, format: Format) -> Result<Cmdline, BuildError> {
 /// Refuses settings that every other image decides by itself.
 fn for_flat_images(config: &Config) -> Result<(), BuildError> {
     let given = [
-        ("mode", config.mode.is_some_and(|mode| mode != Mode::Long64)),
+        ("mode", config.mode.is_some()),
         ("load_at", config.load_at.is_some()),
         ("entry", config.entry.is_some()),
         ("paging", config.paging.is_some()),
@@ -235,3 +238,7 @@ fn set_registers(state: &mut X86State, config: &Config) -> Result<(), ConfigErro
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "load_test.rs"]
+mod tests;

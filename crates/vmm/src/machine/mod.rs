@@ -11,6 +11,9 @@ mod firmware;
 mod foreign;
 mod halts;
 mod irq;
+#[cfg(test)]
+#[path = "../../tests/common/kernels.rs"]
+mod kernels;
 mod load;
 mod payload;
 mod power;
@@ -57,6 +60,7 @@ pub struct Machine {
     power: PowerButton,
     /// The files that RAM maps.
     files: Vec<FileMapping>,
+    not_kept: Option<payload::NotKept>,
 }
 
 /// What the event loop watches while the guest runs.
@@ -144,6 +148,12 @@ impl Machine {
     /// The call that failed.
     pub fn states(&mut self) -> Result<Vec<X86State>, CallError> {
         self.vcpus.iter_mut().map(Vcpu::state).collect()
+    }
+
+    /// Why its kernel, which was unpacked, will have to be unpacked again at the next start: a `kernel_cache::NotKept`. Nothing
+    /// is wrong with this machine, but its user may want to know. `None` if the kernel was kept, or was not packed.
+    pub fn kernel_not_kept(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.not_kept.as_ref().map(|why| why as _)
     }
 
     /// The machine's RAM.

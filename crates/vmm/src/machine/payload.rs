@@ -11,6 +11,14 @@ use strata_memory::Ram;
 
 use super::{BuildError, foreign};
 use crate::config::{BootProtocol, Config};
+#[cfg(feature = "unpack")]
+use crate::kernel_cache::KernelCache;
+#[cfg(feature = "unpack")]
+pub(super) use crate::kernel_cache::NotKept;
+
+/// Without the feature `unpack` there is nothing to keep.
+#[cfg(not(feature = "unpack"))]
+pub(super) type NotKept = std::convert::Infallible;
 
 /// An image, wherever its bytes are.
 #[derive(Debug)]
@@ -27,7 +35,12 @@ pub(super) struct Payload {
     pub(super) format: Format,
     pub(super) image: Source,
     pub(super) initrd: Option<Source>,
+    /// Why the kernel will have to be unpacked again at the next start, if so.
+    pub(super) not_kept: Option<NotKept>,
 }
+
+/// An unpacked kernel, and why it was not kept, if it was to be.
+type Unpacked = (Source, Option<NotKept>);
 
 /// A file that cannot be an image.
 #[derive(Debug, thiserror::Error)]
@@ -152,7 +165,16 @@ impl Payload {
                 found => asked.unwrap_or(found),
             },
         };
-        Ok(Self { format, image, initrd: None })
+        Ok(Self { format, image, initrd: None, not_kept: None })
+    }
+
+    /// Whether it is Linux, by whichever protocol it is started: one with a PVH entry may have been asked for by that.
+    pub(super) fn is_linux(&self) -> Result<bool, BuildError> {
+        Ok(match self.format {
+            Format::Linux | Format::BzImage => true,
+            Format::Pvh => detect(&self.image).map_err(BuildError::Detect)? == Format::Linux,
+            _ => false,
+        })
     }
 
     /// Opens the initrd and unpacks the kernel, if `config` says so.
@@ -161,19 +183,25 @@ impl Payload {
         let initrd = config.initrd.as_deref().map(|path| Source::open(path, "initrd"));
         let initrd = initrd.transpose().map_err(BuildError::Initrd)?;
         if format == Format::BzImage
-            && config.boot_protocol == BootProtocol::Unpacked
-            && let Some(unpacked) = unpack(&image, ram.size())?
+            && config.boot_protocol.unwrap_or_default() == BootProtocol::Unpacked
+            && let Some((image, not_kept)) = unpack(&image, ram.size())?
         {
-            return Ok(Self { format: Format::Linux, image: unpacked, initrd });
+            return Ok(Self { format: Format::Linux, image, initrd, not_kept });
         }
-        Ok(Self { format, image, initrd })
+        Ok(Self { format, image, initrd, not_kept: None })
     }
 }
 
 /// The kernel out of a bzImage, for a guest with `ram` bytes of RAM; `None` if it can only unpack itself.
 #[cfg(feature = "unpack")]
-fn unpack(image: &Source, ram: u64) -> Result<Option<Source>, BuildError> {
-    use crate::kernel_cache::{CacheError, KernelCache};
+fn unpack(image: &Source, ram: u64) -> Result<Option<Unpacked>, BuildError> {
+    unpack_by(&KernelCache::of_user(), image, ram)
+}
+
+/// The same, with this cache for what comes from a file.
+#[cfg(feature = "unpack")]
+fn unpack_by(cache: &KernelCache, image: &Source, ram: u64) -> Result<Option<Unpacked>, BuildError> {
+    use crate::kernel_cache::{CacheError, Origin};
     use strata_boot::linux::{LinuxError, UnpackError, unpack};
 
     /// More than any kernel has, unpacked.
@@ -192,10 +220,10 @@ fn unpack(image: &Source, ram: u64) -> Result<Option<Source>, BuildError> {
     let unpacked = match image {
         Source::Bytes(bytes) => {
             let mut unpacked = Vec::new();
-            unpack(bytes, limit, &mut unpacked).map(|_| Source::Bytes(unpacked))
+            unpack(bytes, limit, &mut unpacked).map(|_| (Source::Bytes(unpacked), None))
         }
         Source::File(file) => {
-            let unpacked = KernelCache::of_user().get(file.file(), |packed, into| {
+            let unpacked = cache.get(file.file(), |packed, into| {
                 let packed = packed.try_clone().map_err(UnpackError::Read)?;
                 let packed =
                     FileImage::new(packed).map_err(|error| UnpackError::Read(io::Error::other(error)))?;
@@ -205,7 +233,11 @@ fn unpack(image: &Source, ram: u64) -> Result<Option<Source>, BuildError> {
                 Ok(unpacked) => {
                     let file = FileImage::new(unpacked.file)
                         .map_err(|error| BuildError::Detect(io::Error::other(error)))?;
-                    Ok(Source::File(file))
+                    let not_kept = match unpacked.origin {
+                        Origin::NotKept(why) => Some(why),
+                        Origin::Known | Origin::SameContent | Origin::Unpacked => None,
+                    };
+                    Ok((Source::File(file), not_kept))
                 }
                 Err(CacheError::Unpack(error)) => Err(error),
                 Err(error) => return Err(BuildError::Cache(error)),
@@ -230,7 +262,7 @@ fn unpack(image: &Source, ram: u64) -> Result<Option<Source>, BuildError> {
 /// Without the feature `unpack` every kernel unpacks itself.
 #[cfg(not(feature = "unpack"))]
 #[allow(clippy::unnecessary_wraps, reason = "the same signature as with the feature")]
-fn unpack(_: &Source, _: u64) -> Result<Option<Source>, BuildError> {
+fn unpack(_: &Source, _: u64) -> Result<Option<Unpacked>, BuildError> {
     Ok(None)
 }
 

@@ -5,12 +5,10 @@ use strata_boot::PlaceError;
 use strata_boot::linux::LinuxError;
 use strata_memory::RamSpec;
 
+use super::super::kernels;
 use super::super::load::load;
 use super::*;
 use crate::kvm::Calls;
-
-#[path = "../../tests/common/kernels.rs"]
-mod kernels;
 
 /// A file of its own, gone at the end.
 struct Temp(PathBuf);
@@ -79,6 +77,38 @@ fn what_cannot_be_unpacked_here_unpacks_itself() {
         let len = stub.len() as u64;
         assert_eq!(complete(stub), (Format::BzImage, len));
     }
+}
+
+#[test]
+fn sizes_are_said_as_people_write_them() {
+    let said = |size, ram| BuildError::KernelLargerThanRam { size, ram }.to_string();
+    let of_a_kernel = said(0x32c_6e34, 24 << 20);
+    assert!(of_a_kernel.contains("takes 51 MiB, and the guest has 24 MiB of RAM"), "{of_a_kernel}");
+    assert!(said(1 << 30, 0x1000).contains("takes 1 GiB, and the guest has 4 KiB"));
+    assert!(said(u64::MAX, 1001).contains("18446744073709551615 bytes, and the guest has 1001 bytes"));
+}
+
+#[cfg(feature = "unpack")]
+#[test]
+fn why_an_unpacked_kernel_is_not_kept_is_carried_along() {
+    use crate::kernel_cache::{KernelCache, NotKept};
+
+    let kernel = kernels::vmlinux(&vec![0xf4; LARGE]);
+    let temp = Temp::new("not-kept", &kernels::packed(&kernel));
+    let source = Source::open(&temp.0, "image").unwrap();
+    assert!(source.file().is_some());
+    let unpacked = |cache: &KernelCache| {
+        let (image, not_kept) = unpack_by(cache, &source, 16 << 20).unwrap().unwrap();
+        assert_eq!(image.len(), kernel.len() as u64);
+        not_kept
+    };
+    assert!(matches!(unpacked(&KernelCache::none()), Some(NotKept::NoFolder)));
+    // A file where the folder should be.
+    assert!(matches!(unpacked(&KernelCache::at(&temp.0)), Some(NotKept::NotAFolder { .. })));
+    let folder = std::env::temp_dir().join(format!("strata-payload-{}-kept", std::process::id()));
+    let kept = unpacked(&KernelCache::at(&folder));
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(kept.is_none(), "{kept:?}");
 }
 
 #[test]
@@ -162,8 +192,8 @@ proptest! {
         }
         let mut config = Config { format, kvm: "/nonexistent/kvm".into(), ..Config::default() };
         config.memory.size = Some(crate::config::ByteSize(4 << 20));
-        if classic {
-            config.boot_protocol = BootProtocol::Classic;
+        if classic && matches!(detect(&image), Ok(Format::BzImage)) {
+            config.boot_protocol = Some(BootProtocol::Classic);
         }
         let error = crate::Machine::builder(config).image(image).build().unwrap_err();
         prop_assert!(!error.is_the_hosts() || matches!(error, BuildError::Open(_)), "{error:?}");

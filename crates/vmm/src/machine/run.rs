@@ -87,8 +87,7 @@ impl Machine {
         mut tracer: impl FnMut(u8) -> T,
     ) -> Result<Outcome<T>, RunError> {
         let is_alone = self.is_alone();
-        let Self { vm, ram, vcpus, buses, limits, wall, hlt_waits, pin, control, sources, power: _, files } =
-            self;
+        let Self { vm, ram, vcpus, buses, limits, wall, hlt_waits, pin, control, sources, files, .. } = self;
         let plan = |index: u8| {
             let mut limits = limits.clone();
             if index > 0 {

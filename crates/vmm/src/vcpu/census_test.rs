@@ -108,6 +108,68 @@ fn one_that_waits_for_an_interrupt_keeps_the_machine_calm_and_going() {
 }
 
 #[test]
+fn one_that_runs_is_asked_though_another_that_waits_was_first() {
+    let control = Control::new();
+    let [mut idle, mut busy] = [(); 2].map(|()| {
+        control.join(ScriptedVcpu::new([Act::Spin]).kicker());
+        Answered::default()
+    });
+    control.take_census();
+    assert!(control.go_on(&mut idle, || Ok(Waiting)).unwrap());
+    assert!(control.is_calm());
+    assert!(control.go_on(&mut busy, || Ok(Running)).unwrap());
+    assert!(!control.is_calm(), "the next census is due");
+}
+
+#[test]
+fn one_that_is_kicked_again_has_answered_for_nobody_else() {
+    let control = Control::new();
+    let [mut idle, mut off, mut busy] = [(); 3].map(|()| {
+        control.join(ScriptedVcpu::new([Act::Spin]).kicker());
+        Answered::default()
+    });
+    control.take_census();
+    assert!(control.go_on(&mut idle, || Ok(Waiting)).unwrap());
+    assert!(control.go_on(&mut off, || Ok(Off)).unwrap(), "it waits for nobody: the machine does not halt");
+    for _ in 0..3 {
+        for answered in [&mut idle, &mut off] {
+            assert!(control.go_on(answered, || unreachable!("asked twice")).unwrap());
+        }
+    }
+    assert!(control.go_on(&mut busy, || Ok(Running)).unwrap());
+    assert!(!control.is_calm());
+    assert!(control.go_on(&mut idle, || unreachable!("the census has ended")).unwrap());
+    control.take_census();
+    assert!(control.go_on(&mut busy, || Ok(Waiting)).unwrap(), "another census, another answer");
+    assert!(control.is_calm());
+}
+
+#[test]
+fn one_that_was_off_is_let_go_by_one_that_waits() {
+    let control = Control::new();
+    let [mut off, mut idle] = [(); 2].map(|()| {
+        control.join(ScriptedVcpu::new([Act::Spin]).kicker());
+        Answered::default()
+    });
+    // A third, which is blocked and never answers.
+    control.join(ScriptedVcpu::new([Act::Spin]).kicker());
+    control.take_census();
+    thread::scope(|scope| {
+        let (said, hears) = mpsc::channel();
+        let control = &control;
+        let waits = scope.spawn(move || {
+            control.go_on(&mut off, || {
+                said.send(()).unwrap();
+                Ok(Off)
+            })
+        });
+        hears.recv().unwrap();
+        assert!(control.go_on(&mut idle, || Ok(Waiting)).unwrap());
+        assert!(waits.join().unwrap().unwrap());
+    });
+}
+
+#[test]
 fn one_that_runs_is_noticed_and_so_is_an_exit() {
     let machine = machine(&[&[Ok(Running)]]);
     let wake = machine.control.waker().unwrap();

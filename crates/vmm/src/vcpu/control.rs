@@ -27,10 +27,11 @@ const KICK_AGAIN: Duration = Duration::from_millis(5);
 /// # The census
 ///
 /// With KVM's interrupt controller a `hlt` is no exit, and a guest that halts for good (`cli; hlt` on every vCPU) would be
-/// waited for in vain. [`take_census`](Self::take_census) asks: every vCPU is kicked, and says what it is doing. The first
-/// that is not [`Activity::Off`] ends the census, and everybody goes on. One that is `Off` waits for the others. Once all
-/// are, they are asked again, now that none of them runs: one that ran until it was asked may have sent another an NMI
-/// or a SIPI after that had answered. `Off` from all a second time is [`Stop::Halted`].
+/// waited for in vain. `take_census` asks: every vCPU is kicked, and says once what it is doing. The
+/// first that is [`Activity::Running`] ends the census, and with it the calm: another one is due. One that is `Waiting` goes
+/// on at once, and only the others are still asked, since one of them may be running. One that is `Off` waits for them,
+/// until one is not. Once all are `Off`, they are asked again, now that none of them runs: one that ran until it was asked
+/// may have sent another an NMI or a SIPI after that had answered. `Off` from all a second time is [`Stop::Halted`].
 #[derive(Debug, Clone)]
 pub struct Control(Arc<Shared>);
 
@@ -67,6 +68,18 @@ struct Census {
     again: bool,
     /// How many have answered `Off`.
     off: usize,
+    /// How many have answered `Waiting`. One is enough for the machine not to halt.
+    waiting: usize,
+}
+
+/// What a vCPU has last answered, from one [`Control::go_on`] to the next: it may be kicked again before the others have
+/// answered, and is not to be counted twice.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    /// Which question that was; 0 for none.
+    question: u64,
+    /// Whether the answer was `Off`.
+    off: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,7 +255,7 @@ impl Control {
     pub(super) fn join(&self, kicker: VcpuKicker) {
         let mut state = self.state();
         state.running += 1;
-        if state.phase != Phase::Running {
+        if state.phase != Phase::Running || state.census.is_some() {
             kicker.kick();
         }
         state.kickers.push(kicker);
@@ -253,17 +266,17 @@ impl Control {
         self.0.changed.notify_all();
     }
 
-    /// Called by a vCPU that was kicked: waits while the phase is `paused`, and answers the census by `activity`.
-    /// `false` means: return.
+    /// Called by a vCPU that was kicked: waits while the phase is `paused`, and answers the census by `activity`, unless
+    /// `last` says that it has. `false` means: return.
     ///
     /// # Errors
     ///
     /// That of `activity`.
     pub(super) fn go_on(
         &self,
+        last: &mut Answered,
         mut activity: impl FnMut() -> Result<Activity, CallError>,
     ) -> Result<bool, CallError> {
-        let mut answered = 0;
         let mut state = self.state();
         loop {
             match state.phase {
@@ -276,18 +289,24 @@ impl Control {
                     }
                     state.parked -= 1;
                 }
-                Phase::Running if state.census.is_none() => return Ok(true),
-                // Off, and the others have not all answered: it may not run, or their answers would be void.
-                Phase::Running if answered == state.question => state = self.wait(state),
                 Phase::Running => {
-                    answered = state.question;
-                    drop(state);
-                    let found = activity()?;
-                    if found == Activity::Running {
-                        self.notice();
+                    let Some(census) = &state.census else { return Ok(true) };
+                    if last.question != state.question {
+                        last.question = state.question;
+                        drop(state);
+                        let found = activity()?;
+                        if found == Activity::Running {
+                            self.notice();
+                        }
+                        last.off = found == Activity::Off;
+                        state = self.state();
+                        self.count(&mut state, last.question, found);
+                    } else if last.off && census.waiting == 0 {
+                        // The others have not all answered: it may not run, or their answers would be void.
+                        state = self.wait(state);
+                    } else {
+                        return Ok(true);
                     }
-                    state = self.state();
-                    self.count(&mut state, answered, found);
                 }
             }
         }
@@ -301,16 +320,22 @@ impl Control {
     fn count(&self, state: &mut State, question: u64, found: Activity) {
         let all = state.running;
         let Some(census) = state.census.as_mut().filter(|_| state.question == question) else { return };
-        if found != Activity::Off {
+        match found {
+            Activity::Off => census.off += 1,
+            Activity::Waiting => census.waiting += 1,
+            Activity::Running => {}
+        }
+        let (off, waiting, again) = (census.off, census.waiting, census.again);
+        if found == Activity::Running || off + waiting == all && waiting > 0 {
             state.census = None;
             self.0.changed.notify_all();
-            return;
-        }
-        census.off += 1;
-        if census.off == all && census.again {
+        } else if waiting > 0 {
+            // Those that are off need not wait any longer.
+            self.0.changed.notify_all();
+        } else if off == all && again {
             self.end(state, Stop::Halted);
-        } else if census.off == all {
-            state.census = Some(Census { again: true, off: 0 });
+        } else if off == all {
+            state.census = Some(Census { again: true, ..Census::default() });
             state.question += 1;
             self.0.changed.notify_all();
         }

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
+use super::control::Answered;
 use super::run::{Buses, Limits, Pause, run};
 use super::stop::Stop;
 use super::trace::Tracer;
@@ -88,9 +89,10 @@ impl Membership {
             self.fail("sched_setaffinity", &error);
             return Finished { index: self.index, vcpu, tracer };
         }
+        let mut answered = Answered::default();
         loop {
             match run(&mut vcpu, buses, &mut limits, &mut tracer) {
-                Ok(Pause::Kicked) => match self.control.go_on(|| vcpu.activity()) {
+                Ok(Pause::Kicked) => match self.control.go_on(&mut answered, || vcpu.activity()) {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(error) => self.fail(error.call, &error.source),
