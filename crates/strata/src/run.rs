@@ -82,6 +82,11 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
         builder = builder.probe(Arc::new(StraceLog::new(out)));
     }
     let mut machine = builder.build()?;
+    if let Some(why) = machine.kernel_not_kept()
+        && !options.quiet
+    {
+        mention(&crate::in_one_line(why));
+    }
     let button = machine.power_button();
     // A file that cannot be written should be known before the guest runs, not after; and of a run that was refused
     // nothing is begun.
