@@ -21,6 +21,12 @@ pub(crate) struct Tool {
 pub(crate) const NASM: Tool = Tool { program: "nasm", package: "nasm", elsewhere: &[] };
 /// A test compares `strata run --show-ioctls` with it.
 pub(crate) const STRACE: Tool = Tool { program: "strace", package: "strace", elsewhere: &[] };
+/// Tests have it read the ACPI tables, and `acpiexec`, which comes with it, run them.
+pub(crate) const IASL: Tool = Tool {
+    program: "iasl",
+    package: "acpica-tools",
+    elsewhere: &[("zypper", "acpica"), ("pacman", "acpica"), ("apk", "acpica")],
+};
 /// Emulates the rig's host.
 pub(crate) const QEMU: Tool = Tool {
     program: "qemu-system-x86_64",
