@@ -43,6 +43,8 @@ mod serial;
 mod stub;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "virtio")]
+pub mod virtio;
 
 pub use acpi_registers::{AcpiRegisters, AcpiRegistersV1};
 pub use bus::{AddressSpace, Bus, BusError};
