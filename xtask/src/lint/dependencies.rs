@@ -1,4 +1,4 @@
-//! Dependencies point down only: `strata -> vmm -> {boot, devices}`, `boot -> {memory, cpu}`.
+//! Dependencies point down only: `strata -> vmm -> {boot, backends}`, `boot -> {memory, cpu}`, `backends -> devices`.
 
 use super::Finding;
 use crate::workspace::Package;
@@ -9,7 +9,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("strata-cpu", &[]),
     ("strata-devices", &[]),
     ("strata-boot", &["strata-memory", "strata-cpu"]),
-    ("strata-vmm", &["strata-boot", "strata-devices", "strata-memory", "strata-cpu"]),
+    ("strata-backends", &["strata-devices"]),
+    ("strata-vmm", &["strata-boot", "strata-backends", "strata-devices", "strata-memory", "strata-cpu"]),
     ("strata-cli", &["strata-vmm"]),
     // It builds and runs the others as programs; depending on none of them, it is quick to build.
     ("xtask", &[]),
