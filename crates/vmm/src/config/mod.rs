@@ -207,7 +207,7 @@ pub struct PieceConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BackingConfig {
-    /// Private anonymous pages.
+    /// Private anonymous pages; but a memfd if there is a share, which needs that.
     #[default]
     Anonymous,
     /// A memfd, which other processes can share.
@@ -404,6 +404,10 @@ impl Config {
         }
         self.memory.transparent_huge_pages.get_or_insert(is_kernel);
         self.acpi.get_or_insert(is_kernel && self.irqchip == Irqchip::Kernel);
+        if !self.share.is_empty() && self.memory.backing == BackingConfig::Anonymous {
+            // The server of a share works in the guest's memory, from another process.
+            self.memory.backing = BackingConfig::Memfd;
+        }
         if is_kernel && self.memory.piece.is_empty() {
             self.memory.size.get_or_insert(ByteSize(DEFAULT_KERNEL_RAM));
         }
