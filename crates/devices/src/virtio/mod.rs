@@ -31,6 +31,7 @@ mod device;
 mod interrupt;
 mod mmio;
 mod queue;
+pub mod rate;
 pub mod rng;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
