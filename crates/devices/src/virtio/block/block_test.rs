@@ -88,7 +88,7 @@ fn says_what_it_is() {
     let all = always | feature::FLUSH | feature::DISCARD | feature::WRITE_ZEROES;
     assert_eq!(bench.offered() & !super::super::feature::OF_RING, all);
     assert_eq!(u64::from_le_bytes(bench.config(0)), 64);
-    assert_eq!(u32::from_le_bytes(bench.config(12)), 126);
+    assert_eq!(u32::from_le_bytes(bench.config(12)), 62);
     assert_eq!(u32::from_le_bytes(bench.config(20)), 512);
     assert_eq!(bench.config(34), 1_u16.to_le_bytes());
     assert_eq!((u32::from_le_bytes(bench.config(40)), u32::from_le_bytes(bench.config(44))), (16, 8));

@@ -42,8 +42,8 @@ pub mod feature {
     pub const WRITE_ZEROES: u64 = 1 << 14;
 }
 
-/// The most segments of a request: with its header and its status they fill a ring of 128.
-const SEG_MAX: u32 = 126;
+/// The most segments of a request: with its header and its status they fill a ring of 64.
+const SEG_MAX: u32 = 62;
 
 /// What identifies a disk to the guest: up to 20 ASCII characters, which Linux shows in `/sys/block/vda/serial`, and udev
 /// in `/dev/disk/by-id/virtio-*`.
