@@ -12,6 +12,7 @@
 //!
 //! | device | ID | what |
 //! | --- | --- | --- |
+//! | [`net`] | 1 | network card |
 //! | [`rng`] | 4 | entropy |
 //!
 //! # What a guest can do to a device, and what the device does then
@@ -30,6 +31,7 @@ mod common;
 mod device;
 mod interrupt;
 mod mmio;
+pub mod net;
 mod queue;
 pub mod rate;
 pub mod rng;
