@@ -169,11 +169,13 @@ impl<B: NetBackend, M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for N
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        let [a, b, c, d, e, f] = self.mac.bytes();
-        let status = if self.link.is_up() { LINK_UP } else { 0 }.to_le_bytes();
-        let pairs = u16::try_from(self.pairs.len()).unwrap_or(1).to_le_bytes();
-        let mtu = self.mtu.to_le_bytes();
-        let space = [a, b, c, d, e, f, status[0], status[1], pairs[0], pairs[1], mtu[0], mtu[1]];
+        let status: u16 = if self.link.is_up() { LINK_UP } else { 0 };
+        let pairs = u16::try_from(self.pairs.len()).unwrap_or(1);
+        let mut space = [0; 12];
+        let numbers = [status, pairs, self.mtu].into_iter().flat_map(u16::to_le_bytes);
+        for (to, from) in space.iter_mut().zip(self.mac.bytes().into_iter().chain(numbers)) {
+            *to = from;
+        }
         read_bytes(&space, offset, data);
     }
 

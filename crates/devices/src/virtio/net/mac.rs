@@ -49,8 +49,9 @@ impl Mac {
     /// An address that belongs to no maker's card, made of 46 bits that are random or of the machine's own: the bit
     /// for "locally administered" is set in it, that for "group" is not.
     pub fn local(bits: u64) -> Self {
-        let [.., first, a, b, c, d, e] = bits.to_be_bytes();
-        Self([first & !1 | 2, a, b, c, d, e])
+        let [_, _, mut bytes @ ..] = bits.to_be_bytes();
+        bytes[0] = bytes[0] & !1 | 2;
+        Self(bytes)
     }
 
     /// Its bytes, as they are sent.
@@ -75,8 +76,9 @@ impl FromStr for Mac {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        let [first, rest @ ..] = self.0;
+        write!(f, "{first:02x}")?;
+        rest.iter().try_for_each(|byte| write!(f, ":{byte:02x}"))
     }
 }
 

@@ -201,17 +201,18 @@ impl<B: NetBackend, M: GuestAddressSpace + Send + 'static> Pair<B, M> {
 
     /// The link is ready for something.
     fn flush(&mut self) {
-        if !self.transmitter.blocked || !self.can_pass() {
+        if !self.transmitter.blocked {
             return;
         }
-        match self.backend.flush() {
-            Err(LinkError::NotReady) => {}
-            Err(LinkError::Lost(error)) => self.lose(&error),
-            Ok(()) | Err(LinkError::Packet(_)) => {
-                self.transmitter.blocked = false;
-                self.transmit();
+        if self.can_pass() {
+            match self.backend.flush() {
+                Err(LinkError::NotReady) => return,
+                Err(LinkError::Lost(error)) => self.lose(&error),
+                Ok(()) | Err(LinkError::Packet(_)) => {}
             }
         }
+        self.transmitter.blocked = false;
+        self.transmit();
     }
 
     fn control(&mut self) {
@@ -289,10 +290,9 @@ impl<B: NetBackend, M: GuestAddressSpace + Send + 'static> Worker for Pair<B, M>
             }
             Wakeup::Doorbell(0) => {
                 // For a driver without several pairs this queue is something else, for which the first worker cares.
+                let is_control = self.receiver.queue.is_none() && self.control.others.is_empty();
                 match &self.bells.control {
-                    Some(first) if self.receiver.queue.is_none() && self.control.others.is_empty() => {
-                        first.ring()
-                    }
+                    Some(control) if is_control => control.ring(),
                     _ => self.receive(),
                 }
             }
