@@ -27,6 +27,8 @@ mod device;
 mod mac;
 mod pair;
 mod receive;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod transmit;
 
 pub use backend::{LinkError, NetBackend};
