@@ -14,6 +14,7 @@
 //! | --- | --- | --- |
 //! | [`block`] | 2 | disks |
 //! | [`block`] | 2 | disks |
+//! | [`net`] | 1 | network card |
 //! | [`rng`] | 4 | entropy |
 //!
 //! # What a guest can do to a device, and what the device does then
@@ -33,6 +34,7 @@ mod common;
 mod device;
 mod interrupt;
 mod mmio;
+pub mod net;
 mod queue;
 pub mod rate;
 pub mod rng;
