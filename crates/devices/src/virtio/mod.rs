@@ -13,6 +13,7 @@
 //! | device | ID | what |
 //! | --- | --- | --- |
 //! | [`rng`] | 4 | entropy |
+//! | [`vsock`] | 19 | stream sockets between the guest and the host |
 //!
 //! # What a guest can do to a device, and what the device does then
 //!
@@ -34,6 +35,7 @@ mod queue;
 pub mod rng;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod vsock;
 mod worker;
 
 pub use buffer::{Buffer, Chain, Segment};
