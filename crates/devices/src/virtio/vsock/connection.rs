@@ -76,6 +76,8 @@ pub(super) struct Connection<S> {
     guest_shut: u32,
     host_shut: u32,
     told_shut: u32,
+    /// Which flags of the guest's the stream's other end knows. To tell it again would be an edge, and so on for ever.
+    passed_shut: u32,
     /// Whether it waits in the list of those that have something to say.
     pub(super) is_queued: bool,
     /// Whether its descriptor is watched for room to write.
@@ -97,6 +99,7 @@ impl<S: Stream> Connection<S> {
             guest_shut: 0,
             host_shut: 0,
             told_shut: 0,
+            passed_shut: 0,
             is_queued: false,
             is_watched_for_room: false,
         }
@@ -243,17 +246,22 @@ impl<S: Stream> Connection<S> {
 
     fn shut(&mut self, flags: u32) -> Fate {
         self.guest_shut |= flags & shutdown::BOTH;
-        if self.guest_shut & shutdown::RECEIVE != 0 {
-            let _ = self.stream.shutdown(Shutdown::Read);
-        }
         self.pass_on_shutdown();
         if self.guest_shut == shutdown::BOTH { Fate::Finished } else { Fate::Lives }
     }
 
-    /// The host's end sees the end of what the guest sends once it has all of that.
-    fn pass_on_shutdown(&self) {
-        if self.guest_shut & shutdown::SEND != 0 && !self.has_backlog() {
-            // It fails if the other end is gone, which is as well.
+    /// The host's end is told what the guest will not do any more: of an end of what it sends after all of that.
+    fn pass_on_shutdown(&mut self) {
+        let mut news = self.guest_shut & !self.passed_shut;
+        if self.has_backlog() {
+            news &= !shutdown::SEND;
+        }
+        self.passed_shut |= news;
+        // These fail if the other end is gone, which is as well.
+        if news & shutdown::RECEIVE != 0 {
+            let _ = self.stream.shutdown(Shutdown::Read);
+        }
+        if news & shutdown::SEND != 0 {
             let _ = self.stream.shutdown(Shutdown::Write);
         }
     }

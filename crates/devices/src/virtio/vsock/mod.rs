@@ -21,6 +21,8 @@ mod credit;
 mod packet;
 mod switch;
 mod table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod worker;
 
 use std::fmt;
@@ -198,3 +200,15 @@ impl<M: GuestAddressSpace + Send + 'static, H: Host> VirtioDevice<M> for Vsock<M
 #[cfg(test)]
 #[path = "vsock_test.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "flow_test.rs"]
+mod flow_tests;
+
+#[cfg(test)]
+#[path = "limits_test.rs"]
+mod limits_tests;
+
+#[cfg(test)]
+#[path = "model_test.rs"]
+mod model_tests;
