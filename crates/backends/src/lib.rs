@@ -10,3 +10,4 @@ pub mod disk;
 mod iovecs;
 pub mod passt;
 pub mod tap;
+pub mod vsock;

@@ -16,6 +16,7 @@
 //! | [`block`] | 2 | disks |
 //! | [`net`] | 1 | network card |
 //! | [`rng`] | 4 | entropy |
+//! | [`vsock`] | 19 | stream sockets between the guest and the host |
 //!
 //! # What a guest can do to a device, and what the device does then
 //!
@@ -40,6 +41,7 @@ pub mod rate;
 pub mod rng;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod vsock;
 mod worker;
 
 pub use buffer::{Buffer, Chain, Segment};
