@@ -15,25 +15,31 @@ fn bench<R: Read + Send + 'static>(source: R, limits: RateLimits) -> Bench<Rng<R
 
 /// A source that answers from a list, and keeps how much it was asked for.
 #[derive(Clone, Default)]
-struct Script(Arc<Mutex<(VecDeque<io::Result<usize>>, Vec<usize>)>>);
+struct Script(Arc<Mutex<Answers>>);
+
+#[derive(Default)]
+struct Answers {
+    left: VecDeque<io::Result<usize>>,
+    asked: Vec<usize>,
+}
 
 impl Script {
     fn of(answers: impl IntoIterator<Item = io::Result<usize>>) -> Self {
         let script = Self::default();
-        script.0.lock().unwrap().0.extend(answers);
+        script.0.lock().unwrap().left.extend(answers);
         script
     }
 
     fn asked(&self) -> Vec<usize> {
-        self.0.lock().unwrap().1.clone()
+        self.0.lock().unwrap().asked.clone()
     }
 }
 
 impl Read for Script {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut script = self.0.lock().unwrap();
-        script.1.push(into.len());
-        let len = script.0.pop_front().unwrap_or(Ok(into.len()))?;
+        script.asked.push(into.len());
+        let len = script.left.pop_front().unwrap_or(Ok(into.len()))?;
         into[..len].fill(7);
         Ok(len)
     }
