@@ -13,6 +13,7 @@
 //! | device | ID | what |
 //! | --- | --- | --- |
 //! | [`rng`] | 4 | entropy |
+//! | [`balloon`] | 5 | memory that the guest gives back |
 //!
 //! # What a guest can do to a device, and what the device does then
 //!
@@ -25,6 +26,7 @@
 //! Notifications are edges of eventfds, so that any number of them is one. A worker serves at most one ring's
 //! worth of requests at a time and then lets the others have their turn.
 
+pub mod balloon;
 mod buffer;
 mod common;
 mod device;

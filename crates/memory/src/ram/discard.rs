@@ -129,7 +129,7 @@ impl Ram {
 /// The size of the pages of a file on hugetlbfs, which gives it as that of its blocks.
 fn huge_page_size(file: &vm_memory::FileOffset) -> io::Result<u64> {
     use std::os::unix::fs::MetadataExt as _;
-    Ok(file.file().metadata()?.blksize())
+    Ok(file.file().metadata()?.blksize().max(PAGE_SIZE))
 }
 
 #[cfg(test)]
