@@ -19,7 +19,8 @@ pub mod ram;
 
 pub use map::{Entry, Kind, MemoryMap};
 pub use ram::{
-    Backing, GuestMemory, HugePageSize, MapFileError, Mapping, Piece, Ram, RamError, RamSpec, Slot,
+    Backing, DiscardError, GuestMemory, HugePageSize, MapFileError, Mapping, Piece, Ram, RamError, RamSpec,
+    Slot,
 };
 pub use vm_memory;
 

@@ -5,6 +5,7 @@
 //! which no huge page of the host can back a huge page of the guest.
 
 mod bitmap;
+mod discard;
 mod error;
 mod map_file;
 mod mmap;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use vm_memory::{FileOffset, GuestMemoryBackend, GuestMemoryRegion};
 
 pub use bitmap::RegionBitmap;
+pub use discard::DiscardError;
 pub use error::RamError;
 pub use map_file::MapFileError;
 pub use mmap::Mapping;

@@ -17,6 +17,7 @@
 //! | [`net`] | 1 | network card |
 //! | [`rng`] | 4 | entropy |
 //! | [`vsock`] | 19 | stream sockets between the guest and the host |
+//! | [`balloon`] | 5 | memory that the guest gives back |
 //!
 //! # What a guest can do to a device, and what the device does then
 //!
@@ -30,6 +31,7 @@
 //! worth of requests at a time and then lets the others have their turn.
 
 pub mod block;
+pub mod balloon;
 mod buffer;
 mod common;
 mod device;

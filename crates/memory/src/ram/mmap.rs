@@ -182,6 +182,25 @@ pub(super) fn file_over(
     log.pop().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
+/// Has the kernel take back the `len` bytes of `region` that start `into` bytes after its first. The caller has checked
+/// that `region` holds the range and that it is whole pages of the kind that back it.
+pub(super) fn discard(region: &GuestRegionMmap<RegionBitmap>, into: u64, len: u64) -> io::Result<()> {
+    debug_assert!(into + len <= region.len());
+    // What is private is dropped; of what is shared, the file's pages are, for everybody who maps it.
+    let is_private = region.flags() & libc::MAP_PRIVATE != 0;
+    let advice = if is_private { libc::MADV_DONTNEED } else { libc::MADV_REMOVE };
+    let addr = ptr::with_exposed_provenance_mut(region.as_ptr().expose_provenance() + into as usize);
+    // SAFETY: The range lies inside the region's, which belongs to its reservation and to nothing else, so nothing is
+    // there but guest memory. It stays mapped, and pages that are touched again are there again, as zeros or as a file
+    // has them. Nobody holds references into guest memory; whoever accesses it expects any other party to change the
+    // bytes at any time.
+    if unsafe { libc::madvise(addr, len as usize, advice) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// `mmap(2)`, with a line in the log.
 ///
 /// # Safety
