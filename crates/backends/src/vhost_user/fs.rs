@@ -115,10 +115,7 @@ impl VhostUserFs {
         let mut talk = Talk::new(stream, server.patience_at_start);
         let queues = match (talk.shake_hands(feature::OF_RING, FEWEST_QUEUES), &mut server.process) {
             (Ok(queues), _) => queues.min(MOST_QUEUES),
-            (Err(TalkError::HungUp(_)), Some(process)) => {
-                return Err(FsError::Ended { said: process.last_words() });
-            }
-            (Err(error), _) => return Err(error.into()),
+            (Err(error), process) => return Err(unusable(error, process.as_mut())),
         };
         talk.set_limit(server.patience);
 
@@ -145,6 +142,11 @@ impl VhostUserFs {
     /// What passes the server's interrupts on and notices its end, for an event loop.
     pub fn worker(&self) -> Box<dyn MutEventSubscriber + Send> {
         self.post.subscriber(&self.calls)
+    }
+
+    #[cfg(test)]
+    pub(super) fn process_group(&self) -> Option<rustix::process::Pid> {
+        self.process.as_ref().map(Process::group)
     }
 
     fn start<M>(&mut self, activation: &Activation<M>) -> Result<(), FsError>
@@ -176,6 +178,15 @@ impl VhostUserFs {
             );
         }
     }
+}
+
+/// Why a server is none: what it has said of it tells more than that it hung up.
+fn unusable(error: TalkError, process: Option<&mut Process>) -> FsError {
+    let said = match (&error, process) {
+        (TalkError::HungUp(_), Some(process)) => process.last_words(),
+        _ => String::new(),
+    };
+    if said.is_empty() { error.into() } else { FsError::Ended { said } }
 }
 
 impl Drop for VhostUserFs {

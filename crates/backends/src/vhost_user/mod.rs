@@ -15,6 +15,8 @@
 //! a reset and does not come back, one line in the log, and a VMM that goes on.
 
 mod fs;
+#[cfg(test)]
+mod live_test;
 mod memory;
 mod server;
 mod talk;

@@ -84,10 +84,15 @@ impl Process {
         Self { child, stderr }
     }
 
+    /// The number of the process group.
+    pub(super) fn group(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Ends all of it, whatever it is doing.
     pub(super) fn kill(&self) {
         // The number is still its own, as long as nobody has waited for it.
-        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let _ = kill_process_group(self.group(), Signal::KILL);
     }
 
     /// Ends it, and gives what it has said before.

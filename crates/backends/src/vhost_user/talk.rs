@@ -93,7 +93,7 @@ const NEED_REPLY: u32 = 8;
 /// Request, flags, size of the payload.
 const HEADER: usize = 12;
 /// The longest answer to any of our requests.
-const ANSWER: usize = 8;
+const ANSWER: u32 = 8;
 
 /// The bit of the device's features that says that there are such of the protocol (`VHOST_USER_F_PROTOCOL_FEATURES`).
 pub(super) const PROTOCOL_FEATURES: u64 = 1 << 30;
@@ -205,10 +205,10 @@ impl Talk {
 
     /// Hears an answer of 8 bytes.
     fn hear(&mut self, request: Request) -> Result<u64, TalkError> {
-        let mut message = [0; HEADER + ANSWER];
+        let mut message = [0; HEADER + ANSWER as usize];
         self.hear_bytes(request, &mut message)?;
         let (header, answer) = message.split_at(HEADER);
-        let expected = [request as u32, VERSION | REPLY, ANSWER as u32].map(u32::to_ne_bytes);
+        let expected = [request as u32, VERSION | REPLY, ANSWER].map(u32::to_ne_bytes);
         match answer.try_into() {
             Ok(answer) if header == expected.as_flattened() => Ok(u64::from_ne_bytes(answer)),
             _ => Err(TalkError::Nonsense(request)),

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -175,4 +177,28 @@ pub(super) fn bench(server: Server) -> Bench<VhostUserFs> {
     let device = VhostUserFs::new(server, "tag", &*memory).unwrap();
     let worker = device.worker();
     Bench::with_memory(device, vec![worker], memory)
+}
+
+/// A directory that is removed at the end.
+pub(super) struct TempDir(PathBuf);
+
+impl TempDir {
+    pub(super) fn new(name: &str) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("strata-vhost-user-{}-{count}-{name}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        std::fs::create_dir(&dir).unwrap();
+        Self(dir)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

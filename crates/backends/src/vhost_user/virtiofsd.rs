@@ -154,10 +154,8 @@ impl Virtiofsd {
         Self::find_in(env::split_paths(&path).chain(PLACES.map(PathBuf::from)))
     }
 
-    fn find_in(mut places: impl Iterator<Item = PathBuf>) -> Result<Self, FindError> {
-        let program =
-            places.find_map(|place| Some(place.join("virtiofsd")).filter(|program| program.is_file()));
-        Self::at(program.ok_or(FindError::NotInstalled)?)
+    fn find_in(places: impl Iterator<Item = PathBuf>) -> Result<Self, FindError> {
+        Self::at(programs(places).next().ok_or(FindError::NotInstalled)?)
     }
 
     /// This one. It is asked which it is (`--help`).
@@ -261,6 +259,19 @@ impl Virtiofsd {
         }
         Ok(arguments)
     }
+}
+
+/// Those in these places, without the ones that depend on where we happen to be.
+fn programs(places: impl Iterator<Item = PathBuf>) -> impl Iterator<Item = PathBuf> {
+    places.map(|place| place.join("virtiofsd")).filter(|program| program.is_absolute() && program.is_file())
+}
+
+/// All that are on this host, one a place.
+#[cfg(test)]
+pub(super) fn installed() -> Vec<Virtiofsd> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let places = env::split_paths(&path).chain(PLACES.map(PathBuf::from));
+    programs(places).filter_map(|program| Virtiofsd::at(program).ok()).collect()
 }
 
 /// As a part of `-o`, where a comma would end it.
