@@ -11,3 +11,4 @@ mod iovecs;
 pub mod passt;
 pub mod tap;
 pub mod vsock;
+pub mod vhost_user;
