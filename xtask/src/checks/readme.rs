@@ -86,7 +86,9 @@ fn exists(workspace: &Workspace, command: &str) -> Result<(), String> {
             match cli.task {
                 // A word in capitals stands for any name.
                 Task::RunGuest(options) => match options.guest {
-                    Some(name) if name != name.to_uppercase() && ![LINUX, DEBIAN].contains(&name.as_str()) => {
+                    Some(name)
+                        if name != name.to_uppercase() && ![LINUX, DEBIAN].contains(&name.as_str()) =>
+                    {
                         Guest::named(&workspace.root.join("guests"), &name)
                             .map(drop)
                             .map_err(|e| e.to_string())

@@ -15,20 +15,19 @@ echo "/dev/vda / ext4 errors=remount-ro 0 1" >"$root/etc/fstab"
 chroot "$root" passwd --delete root >/dev/null
 
 # Every Ethernet device asks for an address. What `ip=` on the kernel's command line says of one comes before that
-# (systemd-network-generator writes files of lower numbers), and devices keep the kernel's names: eth0.
+# (systemd-network-generator writes files of lower numbers).
 cat >"$root/etc/systemd/network/80-ethernet.network" <<'END'
 [Match]
 Type=ether
 [Network]
 DHCP=yes
 END
-ln -sf /dev/null "$root/etc/systemd/network/99-default.link"
 ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 for unit in systemd-networkd systemd-resolved systemd-network-generator; do
     chroot "$root" systemctl --quiet enable $unit.service 2>&1
 done
 # Nothing waits for a network that may not be there, and a guest that has nothing to do does nothing.
-for unit in systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer; do
+for unit in systemd-networkd-wait-online.service e2scrub_reap.service apt-daily.timer apt-daily-upgrade.timer; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 

@@ -39,6 +39,7 @@ const LEFT_OUT: [&str; 4] =
     ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*"];
 /// Ends what was begun, and cleans up, also when we are gone.
 const SUPERVISE: &str = include_str!("supervise.sh");
+const PREPARE: &str = include_str!("prepare.sh");
 const CUSTOMIZE: &str = include_str!("customize.sh");
 /// How much of what a failed program has printed is shown.
 const TAIL_LINES: usize = 30;
@@ -171,6 +172,7 @@ impl Build<'_> {
         let texts = [
             ("sources.list", &*self.archive.sources),
             ("apt.conf", &self.archive.settings),
+            ("prepare.sh", PREPARE),
             ("customize.sh", CUSTOMIZE),
         ];
         for (name, text) in texts {
@@ -202,6 +204,7 @@ impl Build<'_> {
             add(&[&format!("--dpkgopt=path-exclude={path}")]);
         }
         add(&["--dpkgopt=path-include=/usr/share/doc/*/copyright"]);
+        add(&[&format!("--essential-hook=sh '{work}/prepare.sh' \"$1\"")]);
         add(&[&format!("--customize-hook=sh '{work}/customize.sh' \"$1\" '{new}' {SIZE}")]);
         add(&[self.release, "/dev/null", &format!("{work}/sources.list")]);
         words

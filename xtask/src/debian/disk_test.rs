@@ -87,10 +87,13 @@ fn when_we_are_gone_the_command_is_killed_and_nothing_stays() {
     let new = folder.path().join("new");
     folder.file("new/work/scratch", "");
     let words = supervised(&new, "echo ready; exec sleep 1000");
+    let (output, end) = io::pipe().unwrap();
     let mut command = Command::new(&words[0]);
-    let mut child = command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    command.args(&words[1..]).stdin(Stdio::piped()).stdout(end.try_clone().unwrap()).stderr(end);
+    let mut child = command.spawn().unwrap();
+    drop(command);
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(output).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
     // As the system does it for a process that ends.
     drop(child.stdin.take());

@@ -9,17 +9,19 @@ trap '' HUP INT TERM
 exec 3<&0
 "$@" 3<&- </dev/null &
 command=$!
+# Nobody may read it any more when a shell would say "Killed", and that would end us.
+exec >/dev/null 2>&1
 {
     read -r _ <&3
     kill -KILL "$command"
-} >/dev/null 2>&1 &
+} &
 watch=$!
 wait "$command"
 code=$?
-kill -KILL "$watch" 2>/dev/null
-wait "$watch" 2>/dev/null
+kill -KILL "$watch"
+wait "$watch"
 gone=$folder
 [ "$code" = 0 ] && gone=$folder/work
 # What was killed may take a moment to be gone, and write until then.
-rm -rf --one-file-system "$gone" 2>/dev/null || { sleep 1; rm -rf --one-file-system "$gone"; }
+rm -rf --one-file-system "$gone" || { sleep 1; rm -rf --one-file-system "$gone"; }
 exit "$code"
