@@ -16,20 +16,20 @@ pub(crate) enum CacheError {
 }
 
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(crate) struct Cache {
     folder: PathBuf,
 }
 
 impl Cache {
     /// The one of the user who runs us (XDG Base Directory Specification: `XDG_CACHE_HOME`, else `~/.cache`).
-    pub(super) fn of_this_user() -> Result<Self, CacheError> {
+    pub(crate) fn of_this_user() -> Result<Self, CacheError> {
         // Relative paths are to be ignored, the specification says.
         let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
         Ok(Self { folder: caches.ok_or(CacheError::NoFolder)?.join("strata") })
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
@@ -37,7 +37,7 @@ impl Cache {
     ///
     /// It appears under its name when it is complete: whoever finds it can use it without a lock, and one who is
     /// interrupted leaves nothing that could be taken for it. The lock keeps two from making it at once.
-    pub(super) fn get<E: From<CacheError>>(
+    pub(crate) fn get<E: From<CacheError>>(
         &self,
         key: &str,
         make: impl FnOnce(&Path) -> Result<(), E>,
