@@ -10,5 +10,5 @@ pub mod disk;
 mod iovecs;
 pub mod passt;
 pub mod tap;
-pub mod vsock;
 pub mod vhost_user;
+pub mod vsock;

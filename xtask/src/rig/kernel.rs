@@ -17,6 +17,8 @@ use crate::tools::{BUSYBOX, LZ4, ToolError, Tools, XZ, ZSTD};
 
 /// The modules to load, with what they depend on: KVM on AMD, disks for the files that come back, networks for guests.
 const WANTED: &[&str] = &["kvm_amd", "nvme", "tun"];
+/// The modules to load besides in an emulated host with a network.
+const WANTED_FOR_NETWORK: &[&str] = &["virtio_pci", "virtio_net"];
 /// The modules that a guest may load: what tells the VMM of a panic, virtio devices, and what stands on these.
 ///
 /// In this order: on 6.1, `virtio` needs nothing of `virtio_ring`, but does not work before it.
@@ -35,14 +37,7 @@ const WANTED_BY_GUEST: &[&str] = &[
     "ext4",
 ];
 /// Changes with what is kept in the cache.
-const FORMAT: &str = "rig-4";
-/// The modules to load, with what they depend on: KVM on AMD, and disks for the files that come back.
-const WANTED: &[&str] = &["kvm_amd", "nvme"];
-/// The modules to load besides in an emulated host with a network.
-const WANTED_FOR_NETWORK: &[&str] = &["virtio_pci", "virtio_net"];
-/// The modules that a guest may load: what tells the VMM of a panic.
-const WANTED_BY_GUEST: &[&str] = &["pvpanic_mmio"];
-const FORMAT: &str = "rig-3";
+const FORMAT: &str = "rig-5";
 
 /// Where a kernel comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,12 +12,11 @@
 //!
 //! | device | ID | what |
 //! | --- | --- | --- |
-//! | [`block`] | 2 | disks |
-//! | [`block`] | 2 | disks |
 //! | [`net`] | 1 | network card |
+//! | [`block`] | 2 | disks |
 //! | [`rng`] | 4 | entropy |
-//! | [`vsock`] | 19 | stream sockets between the guest and the host |
 //! | [`balloon`] | 5 | memory that the guest gives back |
+//! | [`vsock`] | 19 | stream sockets between the guest and the host |
 //!
 //! # What a guest can do to a device, and what the device does then
 //!
@@ -30,8 +29,8 @@
 //! Notifications are edges of eventfds, so that any number of them is one. A worker serves at most one ring's
 //! worth of requests at a time and then lets the others have their turn.
 
-pub mod block;
 pub mod balloon;
+pub mod block;
 mod buffer;
 mod common;
 mod device;
