@@ -19,9 +19,7 @@ use vm_memory::GuestAddress;
 pub use check::ConfigError;
 pub use layers::LayerError;
 pub use units::{ByteSize, Duration};
-pub use virtio::{
-    Balloon, Cache, Console, ConsoleTo, Disk, Mac, Net, NetTo, Rate, Rng, Share, SpecError, Vsock,
-};
+pub use virtio::{Balloon, Cache, Console, ConsoleTo, Disk, Net, NetTo, Rate, Rng, Share, SpecError, Vsock};
 
 /// A whole machine.
 ///

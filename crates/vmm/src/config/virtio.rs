@@ -1,10 +1,10 @@
 //! Virtio devices: as tables of a configuration file, and as the short texts of the command line.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Deserialize;
+use strata_devices::virtio::net::Mac;
 
 use super::units::{self, ByteSize};
 
@@ -88,10 +88,6 @@ pub enum NetTo {
     Fd(i32),
 }
 
-/// An Ethernet address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mac(pub [u8; 6]);
-
 /// The guest's address family `AF_VSOCK`: `[vsock]`, or `CID:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -140,20 +136,12 @@ pub enum ConsoleTo {
     Unix(PathBuf),
 }
 
-/// Memory that can be taken from the guest, and that it gives back by itself: `[balloon]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// Memory that the guest gives back: `[balloon]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Balloon {
-    /// Whether a guest that runs out of memory takes it back.
-    pub deflate_on_oom: bool,
-    /// Whether it tells of pages that it does not use.
-    pub free_page_reporting: bool,
-}
-
-impl Default for Balloon {
-    fn default() -> Self {
-        Self { deflate_on_oom: true, free_page_reporting: true }
-    }
+    /// How much the host wants from the start on: by default nothing but what the guest does not use.
+    pub target: Option<ByteSize>,
 }
 
 /// Entropy for the guest: `[rng]`.
@@ -185,6 +173,8 @@ pub enum SpecError {
         expected: &'static str,
     },
 }
+
+const MAC: &str = "the address of one network card, as 52:54:00:12:34:56 is";
 
 fn not(text: &str, expected: &'static str) -> SpecError {
     SpecError::Not { text: text.to_owned(), expected }
@@ -248,38 +238,12 @@ impl FromStr for Net {
         let mut net = Self { to, mac: None, queues: None, rate: Rate::default() };
         for option in parts {
             match option.split_once('=') {
-                Some(("mac", mac)) => net.mac = Some(mac.parse()?),
+                Some(("mac", mac)) => net.mac = Some(mac.parse().map_err(|_| not(mac, MAC))?),
                 Some(("queues", count)) => net.queues = Some(number(count)?),
                 _ => return Err(SpecError::Option { option, expected: "mac=.. or queues=N" }),
             }
         }
         Ok(net)
-    }
-}
-
-impl FromStr for Mac {
-    type Err = SpecError;
-
-    fn from_str(text: &str) -> Result<Self, SpecError> {
-        let expected = "a network card's own address, as 52:54:00:12:34:56 is";
-        let bytes: Option<Vec<u8>> = text
-            .split(':')
-            .map(|part| (part.len() == 2).then(|| u8::from_str_radix(part, 16).ok()).flatten())
-            .collect();
-        let address = bytes.and_then(|bytes| <[u8; 6]>::try_from(bytes).ok());
-        // The lowest bit of the first byte is that of groups; nothing but zeros is nobody's.
-        address
-            .filter(|address| address[0] & 1 == 0 && *address != [0; 6])
-            .map(Self)
-            .ok_or_else(|| not(text, expected))
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [first, rest @ ..] = self.0;
-        write!(f, "{first:02x}")?;
-        rest.iter().try_for_each(|byte| write!(f, ":{byte:02x}"))
     }
 }
 

@@ -29,11 +29,8 @@ fn a_network_in_a_line() {
     for wrong in ["", "tap", "tap=", "fd=x", "user=1", "user,fast"] {
         assert!(wrong.parse::<Net>().is_err(), "{wrong}");
     }
-    for wrong in
-        ["", "52:54:00:00:00", "1:2:3:4:5:6", "01:00:00:00:00:01", "00:00:00:00:00:00", "+1:00:00:00:00:01"]
-    {
-        assert!(wrong.parse::<Mac>().is_err(), "{wrong}");
-    }
+    let said = "user,mac=01:00:00:00:00:01".parse::<Net>().unwrap_err().to_string();
+    assert!(said.contains("one network card"), "{said}");
 }
 
 #[test]
@@ -74,7 +71,7 @@ fn all_of_them_in_a_file() {
     )
     .unwrap();
     assert_eq!(config.disk[0].rate.bytes, Some(ByteSize(1 << 20)));
-    assert_eq!(config.net[0].mac, Some(Mac([0x52, 0x54, 0, 0, 0, 1])));
+    assert_eq!(config.net[0].mac, Some("52:54:00:00:00:01".parse().unwrap()));
     assert_eq!((config.balloon, config.rng.is_some()), (Some(Balloon::default()), true));
     let said = |text| Config::from_toml(text).unwrap_err().to_string();
     assert!(said("[[net]]\nto = \"bridge\"").contains("tap=NAME"));

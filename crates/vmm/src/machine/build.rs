@@ -20,7 +20,7 @@ use strata_memory::{Ram, RamError, Slot, layout};
 
 use super::load::{Loaded, check_settings, load};
 use super::payload::{FileError, Payload};
-use super::virtio::{self, DeviceError};
+use super::virtio::{self, DeviceError, Opened};
 use super::{Machine, MachineBuilder, NamedWorkers, Sources, devices};
 use crate::config::{ByteSize, Config, ConfigError, Irqchip};
 #[cfg(feature = "unpack")]
@@ -210,11 +210,11 @@ impl MachineBuilder {
         self.config.check()?;
         check_settings(&self.config, &payload)?;
         pin::check(&self.config.pin)?;
-        let mut parts = virtio::open(&self.config)?;
+        let ram = self.config.memory.spec().build()?;
+        let Opened { mut parts, balloon } = virtio::open(&self.config, &ram)?;
         parts.append(&mut self.virtio);
         let taken = virtio::taken(&self.config, self.lines.iter().map(|(gsi, _)| *gsi));
         let places = virtio::places(parts.len(), &taken)?;
-        let ram = self.config.memory.spec().build()?;
         // Last, since it is work, and leaves something on the host: a kernel for the next start.
         let payload = payload.complete(&self.config, &ram)?;
         ram.mappings().iter().for_each(|mapping| self.calls.show_mapping(mapping));
@@ -266,6 +266,7 @@ impl MachineBuilder {
             control: self.control.clone(),
             sources: Sources(sources),
             workers: NamedWorkers(workers),
+            balloon,
             power: self.power.clone(),
             files,
             not_kept,

@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex};
 
 use event_manager::MutEventSubscriber;
 use strata_cpu::X86State;
+use strata_devices::virtio::balloon::BalloonControl;
 use strata_devices::{Device, IrqLine, Serial, SerialInput};
 
 use strata_memory::Ram;
@@ -60,6 +61,7 @@ pub struct Machine {
     control: Control,
     sources: Sources,
     workers: NamedWorkers,
+    balloon: Option<BalloonControl>,
     power: PowerButton,
     /// The files that RAM maps.
     files: Vec<FileMapping>,
@@ -145,6 +147,11 @@ impl Machine {
     /// The machine's power button, if it has one: a machine with ACPI does.
     pub fn power_button(&self) -> Option<PowerButton> {
         self.power.is_connected().then(|| self.power.clone())
+    }
+
+    /// What takes memory from the guest and gives it back, if it has a balloon.
+    pub fn balloon(&self) -> Option<BalloonControl> {
+        self.balloon.clone()
     }
 
     /// Watches a file descriptor on the machine's event loop while the guest runs, as
