@@ -15,8 +15,8 @@ echo "/dev/vda / ext4 errors=remount-ro 0 1" >"$root/etc/fstab"
 chroot "$root" passwd --delete root >/dev/null
 
 # Every Ethernet device asks for an address. What `ip=` on the kernel's command line says of one comes before that
-# (systemd-network-generator writes files of lower numbers).
-cat >"$root/etc/systemd/network/80-ethernet.network" <<'END'
+# (systemd-network-generator writes files of lower numbers, 70 or 90).
+cat >"$root/etc/systemd/network/95-ethernet.network" <<'END'
 [Match]
 Type=ether
 [Network]

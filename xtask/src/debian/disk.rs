@@ -82,7 +82,8 @@ pub(crate) enum DiskError {
     Start(#[source] io::Error),
     #[error(
         "mmdebstrap could not make a disk ({status}); its last lines say why. If it could not fetch something, see that \
-         `apt-get update` works and try again\n{tail}"
+         `apt-get update` works and try again; if it may not unshare or mount, as in most containers, run this on the \
+         host or let the container be privileged\n{tail}"
     )]
     Failed { status: ExitStatus, tail: String },
 }

@@ -51,7 +51,7 @@ pub(crate) fn run(workspace: &Workspace, options: &RunGuest, wanted: Wanted) -> 
     match copy::working_copy(&disk.image, &copy, options.fresh)? {
         Copied::New => eprintln!("debian: its disk is {}", copy.display()),
         Copied::Kept => {
-            eprintln!("debian: its disk is {}, as it was left; --fresh starts anew", copy.display())
+            eprintln!("debian: its disk is {}, as it was left; --fresh starts anew", copy.display());
         }
     }
     let strata = workspace.build_strata()?;

@@ -18,14 +18,14 @@ struct Phase {
 const PHASES: &[Phase] = &[
     Phase { line: "", what: "starting", start: 0 },
     Phase { line: "I: running apt-get update", what: "fetching the lists of packages", start: 1 },
-    Phase { line: "I: downloading packages", what: "fetching the base system", start: 10 },
-    Phase { line: "I: installing essential packages", what: "installing the base system", start: 20 },
-    Phase { line: "I: installing remaining packages", what: "installing the rest", start: 45 },
-    Phase { line: "update-initramfs: Generating", what: "the kernel makes its initrd", start: 75 },
-    Phase { line: "strata: setting up", what: "setting up the system", start: 85 },
-    Phase { line: "strata: looking into", what: "looking into the initrd", start: 87 },
-    Phase { line: "strata: writing", what: "writing the disk", start: 90 },
-    Phase { line: "I: cleaning", what: "cleaning up", start: 98 },
+    Phase { line: "I: downloading packages", what: "fetching the base system", start: 6 },
+    Phase { line: "I: installing essential packages", what: "installing the base system", start: 25 },
+    Phase { line: "I: installing remaining packages", what: "installing the rest", start: 48 },
+    Phase { line: "update-initramfs: Generating", what: "the kernel makes its initrd", start: 70 },
+    Phase { line: "strata: setting up", what: "setting up the system", start: 95 },
+    Phase { line: "strata: looking into", what: "looking into the initrd", start: 96 },
+    Phase { line: "strata: writing", what: "writing the disk", start: 97 },
+    Phase { line: "I: cleaning", what: "cleaning up", start: 99 },
 ];
 /// Each package has a line that begins like each of these.
 const STEPS: [&str; 3] = ["Get:", "Unpacking ", "Setting up "];

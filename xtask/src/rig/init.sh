@@ -5,6 +5,14 @@
 
 # Programs that were brought from the host come before those of busybox, which are in /bin.
 export PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/sbin:/bin HOME=/root
+if [ -d /rig/network ] && /rig/busybox mkdir /rig/root 2>/dev/null; then
+    # Programs that serve networks lock themselves in by pivot_root, which the kernel's very first root does not allow:
+    # the same files, mounted over it, are another one.
+    /rig/busybox mount -o bind / /rig/root
+    cd /rig/root
+    /rig/busybox mount -o move . /
+    exec /rig/busybox chroot . /rig/init
+fi
 /rig/busybox mount -t proc proc /proc
 /rig/busybox mount -t sysfs sys /sys
 /rig/busybox mount -t devtmpfs dev /dev
@@ -14,6 +22,7 @@ mkdir -p /dev/shm /dev/pts
 mount -t devpts pts /dev/pts
 mount -t tmpfs shm /dev/shm
 ln -s /proc/self/fd /dev/fd
+chmod 1777 /tmp
 ip link set lo up
 for module in /rig/modules/*.ko /rig/network/*.ko; do [ -e "$module" ] && insmod "$module"; done
 # No translation of line ends, no echo: every byte passes as it is.

@@ -19,6 +19,8 @@ use super::tree::{BringError, Tree, WriteError, normal};
 use super::{Command, Rig, script};
 
 const INIT: &[u8] = include_bytes!("init.sh");
+/// L1's users, in the format of passwd(5).
+const USERS: &[u8] = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n";
 
 /// One command, with what goes in and what comes back besides.
 #[derive(Debug)]
@@ -202,6 +204,10 @@ impl Rig {
         }
         tree.bring(&self.busybox, Path::new("/rig/busybox"))?;
         tree.file("/rig/init", true, INIT.to_vec());
+        if self.network {
+            // What serves networks gives up being root, and looks for whom to be instead.
+            tree.file("/etc/passwd", false, USERS.to_vec());
+        }
         let mut disks = Vec::new();
         for disk in &self.disks {
             tree.folder(disk.parent().unwrap_or(Path::new("/")));

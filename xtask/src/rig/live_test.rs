@@ -181,3 +181,21 @@ fn a_file_of_ours_is_a_disk_and_there_is_a_network() {
     assert_eq!(&fs::read(&disks[0]).unwrap()[..8], b"was here");
     assert_eq!(&fs::read(&disks[1]).unwrap()[..8], b"changede");
 }
+
+#[test]
+fn passt_serves_in_an_emulated_host_with_a_network() {
+    let what = "passt in the rig";
+    let Some(passt) = Tools::of_this_process(false).find("passt") else {
+        eprintln!("not run: {what}: no passt");
+        return;
+    };
+    let Some(rig) = rig(what, 120) else { return };
+    let variants = [passt.with_extension("avx2"), passt].into_iter().filter(|path| path.is_file());
+    let files = variants.map(|from| Brought { from, to: None }).collect();
+    // It says that it could not tell a system's log; what counts is that it listens.
+    let script = "passt -s /tmp/passt.sock 2>/dev/null && [ -S /tmp/passt.sock ]";
+    let job = Job { command: shell(script), files, out: None, input: None };
+    let code =
+        rig.with_network().run(&job, &mut std::io::sink(), &mut std::io::sink()).map_err(|it| it.error);
+    assert_eq!(code.unwrap(), 0);
+}
