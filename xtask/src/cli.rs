@@ -83,6 +83,9 @@ pub(crate) struct Test {
     /// Leave out what takes long: a few steps that seldom fail alone
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Do only these steps, by the names that a run shows; more than one may be given
+    #[arg(long, value_name = "STEP", conflicts_with = "quick")]
+    pub(crate) only: Vec<String>,
     #[command(flatten)]
     pub(crate) install: Install,
 }

@@ -215,7 +215,7 @@ fn linux(strata: &Path, kernel: &Path, initrd: &Path, more: &str) -> Command {
     Command { limit: Some(LIMIT), ..command }
 }
 
-fn bring(paths: &[&Path]) -> Vec<Brought> {
+pub(super) fn bring(paths: &[&Path]) -> Vec<Brought> {
     paths.iter().map(|&from| Brought { from: from.to_owned(), to: None }).collect()
 }
 
@@ -240,7 +240,7 @@ impl Boot {
 }
 
 /// The end of a console, set off from what is ours.
-fn last_lines(console: &str) -> String {
+pub(super) fn last_lines(console: &str) -> String {
     let lines: Vec<&str> = console.lines().collect();
     let last = &lines[lines.len().saturating_sub(LINES)..];
     last.iter().fold(String::new(), |text, line| text + "    | " + &line.escape_debug().to_string() + "\n")

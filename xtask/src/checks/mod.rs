@@ -2,6 +2,7 @@
 
 mod cargo_tests;
 mod consumers;
+mod device_tests;
 mod examples;
 mod guests;
 mod linux_tests;
@@ -76,7 +77,14 @@ struct Step {
 
 /// Runs everything that has to pass; `false` says that something failed.
 pub(crate) fn test(options: &Test) -> Result<bool, Box<dyn Error>> {
-    let steps = if options.quick { steps::quick() } else { steps::all() };
+    let mut steps = if options.quick { steps::quick() } else { steps::all() };
+    if let Some(unknown) = options.only.iter().find(|name| steps.iter().all(|step| step.name != **name)) {
+        let names: Vec<_> = steps.iter().map(|step| step.name).collect();
+        return Err(format!("there is no step {unknown:?}; there are: {}", names.join(", ")).into());
+    }
+    if !options.only.is_empty() {
+        steps.retain(|step| options.only.iter().any(|name| step.name == name));
+    }
     run(options.install, !options.quick, &steps)
 }
 

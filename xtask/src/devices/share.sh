@@ -1,0 +1,10 @@
+# A directory of the host's, which the guest reads, writes to, and is not let out of.
+mkdir /shared
+echo 'from the host' >/shared/theirs
+guest --share /shared:code
+cat /shared/ours
+# --- guest ---
+mount -t virtiofs code /mnt && cat /mnt/theirs
+echo 'from the guest' >/mnt/ours
+ls /mnt/.. | grep -c shared
+umount /mnt
