@@ -11,7 +11,7 @@ use super::pool::Pool;
 use super::ring::Ring;
 use super::{EngineChoice, Image};
 
-/// io_uring or threads.
+/// `io_uring` or threads.
 #[allow(clippy::large_enum_variant, reason = "there is one for each queue")]
 pub(super) enum Engine {
     Ring(Ring),

@@ -1,4 +1,4 @@
-//! Calls by threads, for hosts without io_uring.
+//! Calls by threads, for hosts without `io_uring`.
 
 #![allow(unsafe_code, reason = "system calls that read and write memory behind the compiler's back")]
 

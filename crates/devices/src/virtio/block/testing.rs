@@ -164,12 +164,11 @@ impl Control {
 
 impl State {
     fn complete(&mut self, held: &Held) {
-        let result = match self.fails.pop_front().flatten() {
-            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
-            None => {
-                self.execute(held);
-                Ok(())
-            }
+        let result = if let Some(errno) = self.fails.pop_front().flatten() {
+            Err(io::Error::from_raw_os_error(errno))
+        } else {
+            self.execute(held);
+            Ok(())
         };
         self.done.push_back((held.queue, Completion { tag: held.tag, result }));
     }
