@@ -14,7 +14,7 @@ use crate::support::{MIB, Rig, TempFile, pattern, segments, with_each_engine};
 fn a_file_that_became_shorter_is_an_error_where_it_ends() {
     with_each_engine(|options| {
         let file = TempFile::new(&pattern(64 << 10));
-        let mut rig = Rig::new(&file, &options);
+        let mut rig = Rig::new(&file, options);
         file.set_len(10_000);
         rig.set_guest(0, &[0x5a; 16384]);
         let error = rig.read(8192, &[(0, 4096)]).unwrap_err();
@@ -35,7 +35,7 @@ fn a_file_that_became_shorter_is_an_error_where_it_ends() {
 fn no_guard_of_memory_is_kept_longer_than_needed() {
     with_each_engine(|options| {
         let file = TempFile::new(&pattern(MIB));
-        let mut rig = Rig::new(&file, &options);
+        let mut rig = Rig::new(&file, options);
         rig.read(0, &[(0, 4096)]).unwrap();
         assert_eq!(Arc::strong_count(&rig.memory), 1);
         let segments = segments(&[(0, 65536)]);
@@ -61,7 +61,7 @@ fn no_guard_of_memory_is_kept_longer_than_needed() {
 fn tags_that_make_no_sense_do_no_harm() {
     with_each_engine(|options| {
         let file = TempFile::new(&pattern(8192));
-        let mut rig = Rig::new(&file, &options);
+        let mut rig = Rig::new(&file, options);
         let memory = rig.memory.clone();
         rig.disk.submit(60_000, Op::Flush, &memory);
         rig.disk.submit(1, Op::Flush, &memory);
@@ -105,7 +105,7 @@ fn a_full_host_is_an_error_and_the_disk_lives() {
     with_each_engine(|options| {
         let file = TempFile::in_directory(full.path(), &[]);
         file.set_len(4 * MIB as u64);
-        let mut rig = Rig::new(&file, &options);
+        let mut rig = Rig::new(&file, options);
         rig.set_guest(0, &vec![1; MIB]);
         // It has room for some of it.
         let error = rig.write(0, &[(0, 2 * MIB as u32)]).unwrap_err();
@@ -126,7 +126,7 @@ fn a_file_system_without_zeros_has_them_written() {
     };
     with_each_engine(|options| {
         let file = TempFile::in_directory(tmpfs.path(), &pattern(MIB * 3 / 4));
-        let mut rig = Rig::new(&file, &options);
+        let mut rig = Rig::new(&file, options);
         let op = |offset, len| Op::WriteZeroes { offset, len, unmap: false, durable: false };
         // More than one call writes; and the second time it is known.
         rig.run(op(512, 400_000 / 512 * 512)).unwrap();

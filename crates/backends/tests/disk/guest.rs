@@ -9,8 +9,8 @@ use crate::support::{TempFile, pattern, with_each_engine};
 const DATA: u64 = FREE + 0x1_0000;
 const STATUS: u64 = FREE + 0x1000;
 
-fn bench(file: &TempFile, options: &ImageOptions) -> Bench<Block<Memory, FileDisk<Memory>>> {
-    let disks = Image::open(file.path(), options).unwrap().disks(2).unwrap();
+fn bench(file: &TempFile, options: ImageOptions) -> Bench<Block<Memory, FileDisk<Memory>>> {
+    let disks = Image::open(file.path(), &options).unwrap().disks(2).unwrap();
     let device = Block::new(disks, BlockOptions::default()).unwrap();
     let workers = device.workers();
     Bench::new(device, workers)
@@ -32,7 +32,7 @@ fn add(bench: &mut Bench<Block<Memory, FileDisk<Memory>>>, queue: usize, kind: u
 fn a_guest_reads_writes_and_flushes() {
     with_each_engine(|options| {
         let file = TempFile::new(&pattern(16 << 10));
-        let mut bench = bench(&file, &options);
+        let mut bench = bench(&file, options);
         bench.start(feature::FLUSH | feature::MQ);
         bench.write(DATA + 512, &[0xee; 512]);
         for (queue, kind, sector) in [(0, 0, 0), (0, 1, 1), (1, 0, 2), (1, 4, 3)] {
@@ -58,7 +58,7 @@ fn a_guest_reads_writes_and_flushes() {
 fn after_a_reset_nothing_touches_memory() {
     with_each_engine(|options| {
         let file = TempFile::new(&pattern(16 << 10));
-        let mut bench = bench(&file, &options);
+        let mut bench = bench(&file, options);
         for _ in 0..50 {
             bench.start(feature::MQ);
             for sector in 0..5 {

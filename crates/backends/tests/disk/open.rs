@@ -70,7 +70,7 @@ fn a_writer_is_alone_and_readers_are_not() {
 fn the_lock_stays_with_the_disks() {
     with_each_engine(|options| {
         let file = TempFile::new(&pattern(1024));
-        let rig = Rig::new(&file, &options);
+        let rig = Rig::new(&file, options);
         assert!(matches!(open(file.path(), false), Err(OpenError::Locked { .. })));
         assert_eq!(rig.disk.properties().len, 1024);
         drop(rig);
@@ -89,7 +89,7 @@ fn a_file_that_may_not_be_written_can_be_read() {
         Ok(_) => println!("not run: a file without permission to write: this user needs none"),
     }
     with_each_engine(|options| {
-        let mut rig = Rig::new(&file, &ImageOptions { read_only: true, ..options });
+        let mut rig = Rig::new(&file, ImageOptions { read_only: true, ..options });
         rig.read(0, &[(0, 1024)]).unwrap();
         assert_eq!(rig.guest(0, 1024), pattern(1024));
     });

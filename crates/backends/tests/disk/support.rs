@@ -68,8 +68,8 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    pub(crate) fn new(file: &TempFile, options: &ImageOptions) -> Self {
-        Self::from_image(&Image::open(file.path(), options).unwrap())
+    pub(crate) fn new(file: &TempFile, options: ImageOptions) -> Self {
+        Self::from_image(&Image::open(file.path(), &options).unwrap())
     }
 
     pub(crate) fn from_image(image: &Image) -> Self {

@@ -12,7 +12,7 @@ use crate::support::{MIB, Rig, TempFile, pattern, segments, with_each_engine};
 fn what_is_written_is_read() {
     with_each_engine(|options| {
         let file = TempFile::new(&pattern(64 << 10));
-        let mut rig = Rig::new(&file, &options);
+        let mut rig = Rig::new(&file, options);
         rig.read(512, &[(0x1000, 512), (0x3001, 1024)]).unwrap();
         let expected = pattern(64 << 10);
         assert_eq!(rig.guest(0x1000, 512), expected[512..1024]);
@@ -28,7 +28,7 @@ fn what_is_written_is_read() {
 fn reads_are_marked_as_written_to_memory_and_nothing_else_is() {
     with_each_engine(|options| {
         let file = TempFile::new(&pattern(64 << 10));
-        let mut rig = Rig::new(&file, &options);
+        let mut rig = Rig::new(&file, options);
         rig.write(0, &[(0x4_0000, 4096)]).unwrap();
         // Over the border of two regions too.
         rig.read(0, &[(0x5000, 4096), (MIB as u64 - 512, 1024)]).unwrap();
@@ -46,7 +46,7 @@ fn reads_are_marked_as_written_to_memory_and_nothing_else_is() {
 fn many_at_once_end_each_once() {
     with_each_engine(|options| {
         let file = TempFile::new(&pattern(MIB));
-        let mut rig = Rig::new(&file, &options);
+        let mut rig = Rig::new(&file, options);
         let depth = rig.disk.depth();
         for round in 0..3 {
             for tag in 0..depth {
@@ -68,7 +68,7 @@ fn many_at_once_end_each_once() {
 fn more_segments_than_the_kernel_takes_at_once() {
     with_each_engine(|options| {
         let file = TempFile::new(&pattern(MIB));
-        let mut rig = Rig::new(&file, &options);
+        let mut rig = Rig::new(&file, options);
         // 2048 pieces of 256 bytes, each with a gap behind it.
         let parts: Vec<_> = (0..2048).map(|part| (part * 512, 256)).collect();
         rig.read(0, &parts).unwrap();
@@ -87,7 +87,7 @@ fn flushes_in_every_mode() {
     with_each_engine(|options| {
         for cache in [Cache::Writeback, Cache::Writethrough, Cache::Unsafe] {
             let file = TempFile::new(&pattern(8192));
-            let mut rig = Rig::new(&file, &ImageOptions { cache, ..options });
+            let mut rig = Rig::new(&file, ImageOptions { cache, ..options });
             assert_eq!(rig.disk.properties().has_cache, cache != Cache::Writethrough);
             rig.set_guest(0, &[5; 512]);
             rig.write(0, &[(0, 512)]).unwrap();
@@ -104,7 +104,7 @@ fn discarded_and_zeroed_ranges_read_as_zeros() {
     with_each_engine(|options| {
         for durable in [false, true] {
             let file = TempFile::new(&pattern(64 << 10));
-            let mut rig = Rig::new(&file, &options);
+            let mut rig = Rig::new(&file, options);
             rig.run(Op::Discard { offset: 4096, len: 8192 }).unwrap();
             rig.run(Op::WriteZeroes { offset: 16384, len: 4096, unmap: true, durable }).unwrap();
             rig.run(Op::WriteZeroes { offset: 32768, len: 512, unmap: false, durable }).unwrap();
@@ -126,7 +126,7 @@ fn without_the_page_cache_and_with_memory_that_is_not_aligned() {
             println!("not run: O_DIRECT: {why}");
             return;
         }
-        let mut rig = Rig::new(&file, &options);
+        let mut rig = Rig::new(&file, options);
         let expected = pattern(MIB);
         rig.read(4096, &[(0x1000, 4096)]).unwrap();
         assert_eq!(rig.guest(0x1000, 4096), expected[4096..8192]);

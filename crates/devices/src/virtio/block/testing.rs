@@ -130,6 +130,11 @@ impl Control {
         self.state().fails.extend(errors);
     }
 
+    /// Has none of them fail any more.
+    pub fn forgive(&self) {
+        self.state().fails.clear();
+    }
+
     /// How many are waiting.
     pub fn held(&self) -> usize {
         self.state().held.len()
