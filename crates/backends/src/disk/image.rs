@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOp
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use libc::c_int;
 use rustix::fs::OFlags;
 use strata_devices::virtio::block::Properties;
 
@@ -34,10 +35,10 @@ pub enum Cache {
 /// Who reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EngineChoice {
-    /// io_uring if the host has it, otherwise threads.
+    /// `io_uring` if the host has it, otherwise threads.
     #[default]
     Auto,
-    /// io_uring (Linux 5.6).
+    /// `io_uring` (Linux 5.6).
     IoUring,
     /// A few threads for each queue.
     Threads,
@@ -61,7 +62,7 @@ pub struct ImageOptions {
 #[non_exhaustive]
 pub enum OpenError {
     /// It cannot be opened.
-    #[error("cannot open the disk {}{}", path.display(), hint(source, *read_only))]
+    #[error("cannot open the disk {}{}", path.display(), hint(source.kind(), *read_only))]
     Open {
         /// The file.
         path: PathBuf,
@@ -120,8 +121,8 @@ pub enum OpenError {
     },
 }
 
-fn hint(error: &io::Error, read_only: bool) -> &'static str {
-    match error.kind() {
+fn hint(error: io::ErrorKind, read_only: bool) -> &'static str {
+    match error {
         io::ErrorKind::NotFound => ": there is no such file; `truncate -s 10G FILE` makes an empty one",
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem if !read_only => {
             " for writing; open it read-only, or let this user write to it"
@@ -152,7 +153,7 @@ impl Image {
     /// See [`OpenError`].
     pub fn open(path: impl AsRef<Path>, options: &ImageOptions) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        let file = open(path, options)?;
+        let file = open(path, *options)?;
         let inspect = |source| OpenError::Inspect { path: path.into(), source };
         let metadata = file.metadata().map_err(inspect)?;
         let kind = metadata.file_type();
@@ -165,8 +166,9 @@ impl Image {
         if let Some(what) = what {
             return Err(OpenError::Kind { path: path.into(), what });
         }
-        lock(&file, options.read_only)
-            .map_err(|_| OpenError::Locked { path: path.into(), read_only: options.read_only })?;
+        if !lock(&file, options.read_only) {
+            return Err(OpenError::Locked { path: path.into(), read_only: options.read_only });
+        }
         let (block_size, physical) = if kind.is_block_device() {
             let block_size = rustix::fs::ioctl_blksszget(&file).map_err(|error| inspect(error.into()))?;
             (block_size, rustix::fs::ioctl_blkpbszget(&file).unwrap_or(block_size))
@@ -214,7 +216,7 @@ impl Image {
     }
 }
 
-fn open(path: &Path, options: &ImageOptions) -> Result<File, OpenError> {
+fn open(path: &Path, options: ImageOptions) -> Result<File, OpenError> {
     let flags = if options.direct { libc::O_DIRECT } else { 0 };
     let mut how = OpenOptions::new();
     // A pipe without another end is not waited for.
@@ -235,31 +237,44 @@ fn open(path: &Path, options: &ImageOptions) -> Result<File, OpenError> {
     Ok(file)
 }
 
-/// Locks all of the file against others, or against those who write. File systems that have no locks are no hindrance.
-fn lock(file: &File, read_only: bool) -> io::Result<()> {
-    // QEMU takes a byte from 100 on for each thing that it does, and one from 200 on for each that others must not do; 1
-    // stands for writing, 3 for resizing. So a reader here goes together with its readers, and a writer with nobody.
-    let ranges: &[(i64, i64)] = if read_only { &[(100, 1), (201, 1), (203, 1)] } else { &[(0, 0)] };
-    let kind = if read_only { libc::F_RDLCK } else { libc::F_WRLCK };
-    for &(start, len) in ranges {
-        let lock = libc::flock {
-            l_type: libc::c_short::try_from(kind).unwrap_or_default(),
-            l_whence: 0,
-            l_start: start,
-            l_len: len,
-            l_pid: 0,
-        };
-        // SAFETY: the descriptor is open, and the kernel only reads `lock`.
-        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } != 0 {
-            let error = io::Error::last_os_error();
-            if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) {
-                return Err(error);
-            }
+/// Locks all of the file against others, or against those who write; `false` if they are there. File systems that have no
+/// locks are no hindrance.
+fn lock(file: &File, read_only: bool) -> bool {
+    // QEMU locks a byte from 100 on for each thing that it does, and one from 200 on for each that others must not do: 0
+    // stands for reading, 1 for writing, 3 for resizing. So a reader here goes together with its readers, and a writer with
+    // nobody.
+    let done = if read_only {
+        let mine = [100, 201, 203]
+            .into_iter()
+            .try_for_each(|byte| byte_lock(file, libc::F_OFD_SETLK, libc::F_RDLCK, (byte, 1)).map(drop));
+        let of_others = |byte| byte_lock(file, libc::F_OFD_GETLK, libc::F_WRLCK, (byte, 1));
+        mine.and_then(|()| Ok([of_others(101)?, of_others(103)?, of_others(200)?] == [libc::F_UNLCK; 3]))
+    } else {
+        byte_lock(file, libc::F_OFD_SETLK, libc::F_WRLCK, (0, 0)).map(|_| true)
+    };
+    done.unwrap_or_else(|error| {
+        let is_locked = matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES));
+        if !is_locked {
             log::warn!("a disk cannot be locked against others: {error}");
-            break;
         }
+        !is_locked
+    })
+}
+
+/// Locks a range of bytes, or asks who has; gives the kind of lock that the kernel answers.
+fn byte_lock(file: &File, command: c_int, kind: c_int, (start, len): (i64, i64)) -> io::Result<c_int> {
+    let mut lock = libc::flock {
+        l_type: libc::c_short::try_from(kind).unwrap_or_default(),
+        l_whence: 0,
+        l_start: start,
+        l_len: len,
+        l_pid: 0,
+    };
+    // SAFETY: the descriptor is open, and the kernel reads and writes `lock` only.
+    match unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) } {
+        0 => Ok(lock.l_type.into()),
+        _ => Err(io::Error::last_os_error()),
     }
-    Ok(())
 }
 
 /// What a file that is open with `O_DIRECT` has to be read in multiples of.
@@ -267,7 +282,3 @@ fn direct_block_size(file: &File) -> u32 {
     let mut buffer = Aligned::new(512);
     if file.read_at(buffer.bytes(), 0).is_ok() { 512 } else { 4096 }
 }
-
-#[cfg(test)]
-#[path = "image_test.rs"]
-mod tests;
