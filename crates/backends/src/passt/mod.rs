@@ -185,8 +185,12 @@ impl NetBackend for Passt {
         Ok(())
     }
 
+    fn has_unsent(&self) -> bool {
+        !self.going.filled().is_empty()
+    }
+
     fn flush(&mut self) -> Result<(), LinkError> {
-        while !self.going.filled().is_empty() {
+        while self.has_unsent() {
             match self.socket.write(self.going.filled()) {
                 Ok(0) => return Err(closed()),
                 Ok(sent) => self.going.take(sent),
@@ -250,3 +254,7 @@ fn scatter<'m, B: BitmapSlice>(
         *to = *from;
     }
 }
+
+#[cfg(test)]
+#[path = "passt_test.rs"]
+mod tests;

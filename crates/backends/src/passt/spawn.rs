@@ -113,3 +113,7 @@ pub(super) fn spawn(options: &PasstOptions<'_>) -> Result<UnixStream, PasstError
     })?;
     if output.status.success() { Ok(ours) } else { Err(PasstError::Refused(Said::new(&output.stderr))) }
 }
+
+#[cfg(test)]
+#[path = "spawn_test.rs"]
+mod tests;

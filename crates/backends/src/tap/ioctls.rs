@@ -86,9 +86,11 @@ pub(super) fn mtu(socket: &impl AsRawFd, name: &str) -> io::Result<i32> {
     Ok(unsafe { request.ifr_ifru.ifru_mtu })
 }
 
-/// An interface of this network namespace by its name.
+/// Whether there is an interface of this name in this network namespace.
 pub(super) fn exists(name: &str) -> bool {
-    std::fs::exists(std::path::Path::new("/sys/class/net").join(name)).unwrap_or(false)
+    let Ok(name) = std::ffi::CString::new(name) else { return false };
+    // SAFETY: the name ends with a zero.
+    unsafe { libc::if_nametoindex(name.as_ptr()) != 0 }
 }
 
 /// Flags are a `short` in a request.

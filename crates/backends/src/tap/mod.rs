@@ -215,6 +215,11 @@ impl Tap {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Its descriptor.
+    pub fn as_file(&self) -> &File {
+        &self.file
+    }
 }
 
 fn check_count(queues: usize) -> Result<(), TapError> {

@@ -27,7 +27,8 @@ pub enum LinkError {
 /// packet received the device itself sets `num_buffers` in it.
 ///
 /// Nothing here may wait. The descriptor is watched for edges: when it gets readable, the device receives until there
-/// is [nothing more](LinkError::NotReady); it is watched for getting writable only after a send was not ready.
+/// is [nothing more](LinkError::NotReady); it is watched for getting writable only after a send was not ready, or has
+/// left something [unsent](NetBackend::has_unsent).
 pub trait NetBackend: AsRawFd + Send + 'static {
     /// What it can do with packets that are not ready for the wire: those of [`OFFLOADS`](super::feature::OFFLOADS).
     fn offloads(&self) -> u64 {
@@ -71,7 +72,13 @@ pub trait NetBackend: AsRawFd + Send + 'static {
         packet: impl Iterator<Item = VolatileSlice<'m, B>>,
     ) -> Result<(), LinkError>;
 
-    /// The descriptor may have got writable: sends what is left of packets that [`send`](Self::send) has taken.
+    /// Whether it has taken a packet of which it has still to send a part, for which it waits until its descriptor is
+    /// writable.
+    fn has_unsent(&self) -> bool {
+        false
+    }
+
+    /// The descriptor may have got writable: sends what is [left](Self::has_unsent).
     ///
     /// # Errors
     ///

@@ -33,3 +33,7 @@ pub(super) fn answer<M: GuestMemory>(
     }
     u32::from(ack.write(memory, &[if is_valid { OK } else { ERR }]) == 1)
 }
+
+#[cfg(test)]
+#[path = "control_test.rs"]
+mod tests;

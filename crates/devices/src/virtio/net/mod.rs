@@ -109,3 +109,6 @@ pub mod feature {
 #[cfg(test)]
 #[path = "net_test.rs"]
 mod tests;
+
+#[cfg(test)]
+mod model_test;

@@ -279,3 +279,7 @@ impl Receiver {
         count
     }
 }
+
+#[cfg(test)]
+#[path = "receive_test.rs"]
+mod tests;

@@ -45,6 +45,10 @@ pub struct Script {
     pub enabled: Option<bool>,
     /// How often it was asked for packets.
     pub calls: usize,
+    /// How much room the last packet found, in bytes: in buffers, and behind them.
+    pub offered: (usize, usize),
+    /// How many bytes have come to lie behind the buffers.
+    pub spilled: usize,
 }
 
 impl Wire {
@@ -148,12 +152,15 @@ impl NetBackend for Wire {
             return Err(LinkError::Packet(io::ErrorKind::InvalidData.into()));
         }
         let mut rest = packet.as_slice();
+        script.offered = (0, spill.len());
         for slice in into {
+            script.offered.0 += slice.len();
             let here = rest.len().min(slice.len());
             let (now, later) = rest.split_at(here);
             slice.copy_from(now);
             rest = later;
         }
+        script.spilled += rest.len();
         for (to, from) in spill.iter_mut().zip(rest) {
             *to = *from;
         }

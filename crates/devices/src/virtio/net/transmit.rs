@@ -93,6 +93,8 @@ impl Transmitter {
             queue.push(memory, chain.head(), 0);
             true
         });
+        // What is left goes before everything else, and nothing else may come that has it go.
+        *blocked |= link.is_some_and(|link| link.has_unsent());
         queue.signal(memory);
         lost.map_or(Ok(more), Err)
     }
