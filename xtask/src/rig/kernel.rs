@@ -15,12 +15,27 @@ use super::package::{self, NEWEST, PackageError};
 use super::tree::{Tree, WriteError};
 use crate::tools::{BUSYBOX, LZ4, ToolError, Tools, XZ, ZSTD};
 
-/// The modules to load, with what they depend on: KVM on AMD, and disks for the files that come back.
-const WANTED: &[&str] = &["kvm_amd", "nvme"];
-/// The modules that a guest may load: what tells the VMM of a panic.
-const WANTED_BY_GUEST: &[&str] = &["pvpanic_mmio"];
+/// The modules to load, with what they depend on: KVM on AMD, disks for the files that come back, networks for guests.
+const WANTED: &[&str] = &["kvm_amd", "nvme", "tun"];
+/// The modules that a guest may load: what tells the VMM of a panic, virtio devices, and what stands on these.
+///
+/// In this order: on 6.1, `virtio` needs nothing of `virtio_ring`, but does not work before it.
+const WANTED_BY_GUEST: &[&str] = &[
+    "pvpanic_mmio",
+    "virtio_ring",
+    "virtio_mmio",
+    "virtio_rng",
+    "virtio_blk",
+    "virtio_net",
+    "virtio_console",
+    "virtio_balloon",
+    "vmw_vsock_virtio_transport",
+    "virtiofs",
+    "crc32c_generic",
+    "ext4",
+];
 /// Changes with what is kept in the cache.
-const FORMAT: &str = "rig-2";
+const FORMAT: &str = "rig-4";
 
 /// Where a kernel comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
