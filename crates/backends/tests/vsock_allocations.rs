@@ -50,7 +50,7 @@ fn work(guest: &mut Guest<UnixVsock>) -> usize {
 
 /// Everything there is to read.
 fn drain(mut server: &UnixStream) -> usize {
-    let (mut bytes, mut count) = (vec![0; 1 << 16], 0);
+    let (mut bytes, mut count) = ([0; 1 << 14], 0);
     loop {
         match server.read(&mut bytes) {
             Ok(got) => count += got,
@@ -66,7 +66,7 @@ fn round(guest: &mut Guest<UnixVsock>, server: &UnixStream, (sent, received): (&
     // More than the socket takes at once, less than is promised.
     for _ in 0..4 {
         let packet = Packet { fwd_cnt: *received, ..Packet::new(RW, 1, 80) };
-        guest.post(&packet.with(&[5; 60_000]).bytes(), &[]);
+        guest.post(&packet.with(&vec![5; 60_000]).bytes(), &[]);
         count += work(guest);
         assert!(guest.bench.queue(1).used().is_some());
         *sent += 60_000;
@@ -77,7 +77,7 @@ fn round(guest: &mut Guest<UnixVsock>, server: &UnixStream, (sent, received): (&
         count += work(guest);
     }
     let mut server = server;
-    server.write_all(&[6; 50_000]).unwrap();
+    server.write_all(&vec![6; 50_000]).unwrap();
     count += work(guest);
     for packet in guest.receive_all() {
         *received += packet.len;

@@ -57,6 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// A connection as its two ends see it.
+#[expect(clippy::struct_excessive_bools, reason = "what has happened to it, in any order")]
 struct Model {
     guest_port: u32,
     host_port: u32,
@@ -122,7 +123,8 @@ impl Model {
 
 /// The byte at a place of a stream, which says where it belongs.
 fn byte(salt: u32, at: usize) -> u8 {
-    ((at * 7 + at / 256) as u32 + salt) as u8
+    let place = (at * 7 + at / 256) % 256;
+    u8::try_from(place).unwrap().wrapping_add(u8::try_from(salt).unwrap())
 }
 
 fn bytes(salt: u32, from: usize, len: usize) -> Vec<u8> {
