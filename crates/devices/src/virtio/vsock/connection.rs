@@ -269,11 +269,11 @@ impl<S: Stream> Connection<S> {
     /// What it has to say next. Bytes from the stream go to `body`, as many as there is room and credit for.
     pub(super) fn speak<M: GuestMemory>(&mut self, memory: &M, body: Buffer<'_>) -> Speech {
         let said = |op| Speech::Said { op, flags: 0, len: 0 };
-        if self.owes == 0 && self.may_read() {
-            return self.give(memory, body);
+        if self.owes == 0 {
+            return if self.may_read() { self.give(memory, body) } else { Speech::Nothing };
         }
         let first = u16::try_from(self.owes.trailing_zeros()).unwrap_or(0);
-        self.owes &= !bit(first);
+        self.owes &= self.owes - 1;
         match first {
             op::REQUEST | op::RESPONSE | op::CREDIT_REQUEST | op::CREDIT_UPDATE => said(first),
             op::SHUTDOWN => self.tell_shutdown(),

@@ -90,7 +90,7 @@ fn what_the_host_does_not_take_is_kept_and_no_more_than_promised() {
     let (mut guest, server) = connected(1 << 20);
     let (mut sent, mut announced) = (Vec::new(), 0);
     let mut chunk = |guest: &mut Guest<Pairs>, sent: &mut Vec<u8>, len: usize| {
-        let bytes: Vec<u8> = (0..len).map(|at| ((sent.len() + at) % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..=250).cycle().skip(sent.len() % 251).take(len).collect();
         guest.send(&to_host(op::RW).with(&bytes));
         sent.extend(bytes);
         for packet in guest.receive_all() {
@@ -129,7 +129,7 @@ fn more_than_promised_resets() {
     let (mut guest, server) = connected(1 << 20);
     let mut packets = Vec::new();
     for _ in 0..30 {
-        guest.send(&to_host(op::RW).with(&[1; 60_000]));
+        guest.send(&to_host(op::RW).with(&vec![1; 60_000]));
         packets = guest.receive_all();
         if packets.iter().any(|packet| packet.op == op::RST) {
             break;
@@ -271,7 +271,7 @@ fn everybody_has_a_turn() {
         servers.push(host.server().unwrap().1);
     }
     for server in &mut servers {
-        server.write_all(&[0; 40_000]).unwrap();
+        server.write_all(&vec![0; 40_000]).unwrap();
     }
     guest.bench.run();
     assert!(guest.receive().is_some(), "one has the only buffer, both have more to say");

@@ -26,7 +26,7 @@ fn is_open(mut stream: &UnixStream) -> bool {
 fn connections() {
     let (mut guest, host) = guest();
     let mut promised = 0;
-    for port in 0..MOST_CONNECTIONS as u32 {
+    for port in 0..u32::try_from(MOST_CONNECTIONS).unwrap() {
         guest.send(&Packet::new(op::REQUEST, port, 80));
         let answers = guest.receive_all();
         assert_eq!(ops(&answers), [op::RESPONSE], "{port}");

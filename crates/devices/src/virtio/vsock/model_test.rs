@@ -57,6 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// A connection as its two ends see it.
+#[expect(clippy::struct_excessive_bools, reason = "what has happened to it, in any order")]
 struct Model {
     guest_port: u32,
     host_port: u32,
@@ -67,9 +68,13 @@ struct Model {
     is_accepted: bool,
     /// Whether all that one side sends must reach the other.
     is_sound: bool,
+    /// A reset of the device's may be under way, which must not meet another connection of the same ports.
+    awaits_reset: bool,
     guest_shut: u32,
     host_shut_seen: u32,
     host_is_done: bool,
+    /// A client has not read its port yet.
+    awaits_port: bool,
     /// What the guest keeps for it, what it was sent, and how much of that it has taken and said so.
     buf_alloc: u32,
     received: usize,
@@ -93,9 +98,11 @@ impl Model {
             is_known: true,
             is_accepted: false,
             is_sound: true,
+            awaits_reset: false,
             guest_shut: 0,
             host_shut_seen: 0,
             host_is_done: false,
+            awaits_port: host_port != 80,
             buf_alloc,
             received: 0,
             taken: 0,
@@ -116,7 +123,8 @@ impl Model {
 
 /// The byte at a place of a stream, which says where it belongs.
 fn byte(salt: u32, at: usize) -> u8 {
-    ((at * 7 + at / 256) as u32 + salt) as u8
+    let place = (at * 7 + at / 256) % 256;
+    u8::try_from(place).unwrap().wrapping_add(u8::try_from(salt).unwrap())
 }
 
 fn bytes(salt: u32, from: usize, len: usize) -> Vec<u8> {
@@ -192,7 +200,7 @@ impl World {
             Step::HostCloses(which) => {
                 if let Some(model) = self.with_end(which) {
                     // What it has not read is lost, and with it perhaps what it has sent.
-                    model.is_sound = false;
+                    (model.is_sound, model.awaits_reset) = (false, model.is_known || model.awaits_reset);
                     model.end = None;
                 }
             }
@@ -200,6 +208,7 @@ impl World {
                 let Some(model) = self.known(which) else { return };
                 model.guest_shut |= flags;
                 model.is_known = model.guest_shut != shutdown::BOTH;
+                model.awaits_reset |= !model.is_known;
                 let packet = Packet { flags, ..model.packet(op::SHUTDOWN) };
                 self.queue.push_back(packet);
             }
@@ -228,7 +237,8 @@ impl World {
 
     fn connect(&mut self, port: u32) {
         // As long as the guest knows of one from this port it uses another one.
-        if self.connections.iter().any(|model| model.guest_port == port && model.is_known) {
+        let is_taken = |model: &Model| model.guest_port == port && (model.is_known || model.awaits_reset);
+        if self.connections.iter().any(is_taken) {
             return;
         }
         self.pump();
@@ -285,11 +295,13 @@ impl World {
         if packet.op == op::REQUEST {
             return self.accept(packet);
         }
-        let found = self
-            .connections
-            .iter_mut()
-            .find(|model| (model.guest_port, model.host_port) == ports && model.is_known);
-        let Some(model) = found else {
+        let mut found = self.connections.iter_mut().find(|model| {
+            (model.guest_port, model.host_port) == ports && (model.is_known || model.awaits_reset)
+        });
+        if let Some(model) = found.as_mut().filter(|_| packet.op == op::RST) {
+            model.awaits_reset = false;
+        }
+        let Some(model) = found.filter(|model| model.is_known) else {
             // Of one that the guest has ended while this was under way.
             return;
         };
@@ -344,7 +356,8 @@ fn host_reads(model: &mut Model) {
     let mut got = Vec::new();
     let ended = end.read_to_end(&mut got).is_ok();
     // The first bytes of a client's are its port.
-    if model.host_port != 80 && model.host_read == 0 && got.len() >= 4 {
+    if model.awaits_port && got.len() >= 4 {
+        model.awaits_port = false;
         assert_eq!(got[..4], model.host_port.to_le_bytes());
         got.drain(..4);
     }

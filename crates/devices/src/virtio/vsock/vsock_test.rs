@@ -3,8 +3,8 @@ use std::os::unix::net::UnixStream;
 
 use super::super::testing::{Bench, FREE, Memory, RAM};
 use super::super::{VirtioMmio, feature};
-use super::packet::{op, shutdown};
-use super::testing::{BUFFER, Guest, Packet, Pairs};
+use super::packet::op;
+use super::testing::{Guest, Packet, Pairs};
 use super::*;
 use crate::conformance;
 
@@ -320,5 +320,4 @@ fn a_broken_ring_is_no_end_of_the_world() {
     assert_eq!(guest.receive_all()[0].payload, b"still there");
     guest.bench.reset();
     assert_eq!(read(&server), b"<end>");
-    assert!(BUFFER > 44 && shutdown::BOTH == 3);
 }
