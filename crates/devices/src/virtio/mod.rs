@@ -12,6 +12,7 @@
 //!
 //! | device | ID | what |
 //! | --- | --- | --- |
+//! | [`console`] | 3 | terminals and other streams of bytes |
 //! | [`rng`] | 4 | entropy |
 //! | [`balloon`] | 5 | memory that the guest gives back |
 //!
@@ -29,6 +30,7 @@
 pub mod balloon;
 mod buffer;
 mod common;
+pub mod console;
 mod device;
 mod interrupt;
 mod mmio;
