@@ -5,3 +5,5 @@
 //! rust-vmm's `vm-memory` does it.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+pub mod console;

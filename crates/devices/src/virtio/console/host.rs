@@ -38,7 +38,7 @@ pub trait HostSide: Send {
     /// # Errors
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock): none can be taken now, and one of the [sources](Sources) will be ready
-    /// when some may be. With any other the rest of the guest's request is lost, and the log tells of it once.
+    /// when some may be; if there is nobody any more, [`is_open`](Self::is_open) says so. With any other the rest of the guest's request is lost, and the log tells of it once.
     fn write(&mut self, from: &[u8]) -> io::Result<usize>;
 }
 

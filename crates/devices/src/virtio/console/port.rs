@@ -87,7 +87,12 @@ impl PortState {
                         *done += taken.min(len) as u64;
                         left = left.saturating_sub(taken);
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                    // Whoever was there may have gone just now.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        if host.is_open() {
+                            return false;
+                        }
+                    }
                     Err(error) => {
                         warn(warned, "what the guest prints cannot be written", &error);
                         break;
