@@ -72,7 +72,7 @@ fn a_reader_that_sleeps_holds_the_guest_up_until_it_goes() {
     let mut guest = Guest::new(pty);
     let mut terminal = open(&path);
     guest.bench.run();
-    let much = [b'm'; 200_000];
+    let much = vec![b'm'; 200_000];
     guest.print(&much);
     assert!(!guest.has_printed());
     assert_eq!(guest.until_read(&mut terminal, much.len()), much);

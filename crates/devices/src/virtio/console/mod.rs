@@ -21,6 +21,8 @@
 mod control;
 mod host;
 mod port;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod worker;
 
 use std::fmt;
@@ -249,8 +251,6 @@ impl ConsoleHandle {
 #[cfg(test)]
 #[path = "multiport_test.rs"]
 mod multiport_tests;
-#[cfg(test)]
-mod testing;
 #[cfg(test)]
 #[path = "console_test.rs"]
 mod tests;

@@ -1,5 +1,7 @@
 //! A host's side of a port that does what a test says.
 
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -9,29 +11,40 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::{HostSide, Sources};
 
-/// What there is at the other end. Clones are the same.
-#[derive(Clone)]
-pub(super) struct Wire {
-    state: Arc<Mutex<State>>,
+/// A port's other end. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Wire {
+    state: Arc<Mutex<WireState>>,
     edge: Arc<EventFd>,
 }
 
-pub(super) struct State {
+/// How it is with a [`Wire`].
+#[derive(Debug)]
+pub struct WireState {
     /// Sent to the guest, not read yet.
-    pub(super) input: VecDeque<u8>,
+    pub input: VecDeque<u8>,
     /// Taken from the guest.
-    pub(super) output: Vec<u8>,
-    /// How much more is taken.
-    pub(super) room: usize,
-    pub(super) is_open: bool,
+    pub output: Vec<u8>,
+    /// How many more bytes are taken.
+    pub room: usize,
+    /// Whether somebody is there.
+    pub is_open: bool,
     /// What the next calls answer instead, reading and writing.
-    pub(super) errors: VecDeque<io::ErrorKind>,
-    pub(super) tended: usize,
+    pub errors: VecDeque<io::ErrorKind>,
+    /// How often it was looked after.
+    pub tended: usize,
+}
+
+impl Default for Wire {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Wire {
-    pub(super) fn new() -> Self {
-        let state = State {
+    /// One that takes everything, and is open.
+    pub fn new() -> Self {
+        let state = WireState {
             input: VecDeque::new(),
             output: Vec::new(),
             room: usize::MAX,
@@ -43,25 +56,28 @@ impl Wire {
     }
 
     /// Changes something, and says so as a descriptor does.
-    pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
+    pub fn change(&self, change: impl FnOnce(&mut WireState)) {
         change(&mut self.state.lock().unwrap());
         self.edge.write(1).unwrap();
     }
 
-    pub(super) fn send(&self, bytes: &[u8]) {
+    /// Sends this to the guest.
+    pub fn send(&self, bytes: &[u8]) {
         self.change(|state| state.input.extend(bytes));
     }
 
     /// What the guest has sent since the last time.
-    pub(super) fn take(&self) -> Vec<u8> {
+    pub fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.state.lock().unwrap().output)
     }
 
-    pub(super) fn left(&self) -> usize {
+    /// How many bytes the guest has not read.
+    pub fn left(&self) -> usize {
         self.state.lock().unwrap().input.len()
     }
 
-    pub(super) fn tended(&self) -> usize {
+    /// How often it was looked after.
+    pub fn tended(&self) -> usize {
         self.state.lock().unwrap().tended
     }
 }
@@ -101,7 +117,7 @@ impl HostSide for Wire {
         }
         let len = from.len().min(state.room);
         state.room -= len;
-        state.output.extend_from_slice(&from[..len]);
+        state.output.extend(from.iter().take(len));
         if len == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(len) }
     }
 }
