@@ -9,11 +9,13 @@ use crate::rig;
 
 const RUN_GUEST_HELP: &str = "\
 Without NAME the guest `hello` is run. `linux` is a kernel of the distribution, downloaded once, with a shell: `exit` ends
-it, and so does the end of standard input.
+it, and so does the end of standard input. `debian` is all of the distribution on a disk of its own, made once of its
+packages, with its own kernel and initrd, two CPUs and a network. `exit` ends that too; what was written to the disk is
+there again the next time, unless --fresh is given.
 
 What this host can't run, runs in the rig (`cargo xtask rig --help`): guests whose header needs what the local KVM does
 not have and, where there is no usable /dev/kvm, all of them. Files that STRATA OPTIONS name come along; what strata
-writes there does not come back.";
+writes there does not come back, but to a --disk.";
 
 /// Strata's own tasks.
 #[derive(Debug, Parser)]
@@ -46,7 +48,7 @@ pub(crate) enum Task {
 #[command(after_help = RUN_GUEST_HELP)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line, by itself")]
 pub(crate) struct RunGuest {
-    /// Name of a guest in guests/, the path of an .asm file, or `linux`
+    /// Name of a guest in guests/, the path of an .asm file, `linux` or `debian`
     #[arg(value_name = "NAME|PATH", conflicts_with_all = ["all", "list"])]
     pub(crate) guest: Option<String>,
     /// Run every guest; one line each, then a summary
@@ -61,10 +63,14 @@ pub(crate) struct RunGuest {
     /// Do not run in the rig what can't run here
     #[arg(long, conflicts_with = "list")]
     pub(crate) no_rig: bool,
-    /// For `linux`: this kernel, a package, a folder with boot/ and lib/modules/, a .deb, bzImage or vmlinux
+    /// For `linux`: this kernel, a package, a folder with boot/ and lib/modules/, a .deb, bzImage or vmlinux;
+    /// for `debian`: this kernel, a package
     /// [default: the distribution's newest for virtual machines]
     #[arg(long, value_name = "DEB-PACKAGE|DIR|FILE", conflicts_with_all = ["all", "list"])]
     pub(crate) kernel: Option<rig::Source>,
+    /// For `debian`: start with a new disk; what was written to the old one is lost
+    #[arg(long, conflicts_with_all = ["all", "list"])]
+    pub(crate) fresh: bool,
     #[command(flatten)]
     pub(crate) install: Install,
     /// Options for `strata run`, after `--`

@@ -1,13 +1,14 @@
 //! Strata's own tasks, as `cargo xtask TASK`: assemble and run guests, test everything, check the house's rules.
 //!
 //! Read it from the command line inwards: [`cli`] says which tasks exist, [`run_guest`] and [`checks`] carry them
-//! out, [`guest`] knows a guest's header and how its run is compared with it, [`linux`] a distribution's kernel as a guest, [`lint`] the house's rules, [`consumers`]
+//! out, [`guest`] knows a guest's header and how its run is compared with it, [`linux`] a distribution's kernel as a guest, [`debian`] all of one from disk, [`lint`] the house's rules, [`consumers`]
 //! who uses our crates from outside.
 
 mod bench;
 mod checks;
 mod cli;
 mod consumers;
+mod debian;
 mod guest;
 mod host;
 mod lint;

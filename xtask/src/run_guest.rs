@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::cli::{Install, RunGuest};
+use crate::debian;
 use crate::guest::{Guest, Outcome, Row, Runner, Show, run_all};
 use crate::host::{Host, Place, Wanted};
 use crate::linux;
@@ -18,6 +19,8 @@ use crate::workspace::Workspace;
 const DEFAULT: &str = "hello";
 /// What is no file in guests/ but a distribution's kernel.
 pub(crate) const LINUX: &str = "linux";
+/// What is a whole distribution, on a disk.
+pub(crate) const DEBIAN: &str = "debian";
 /// No guest needs more than a second or two; an emulated host may be a hundred times slower than a good one.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -34,11 +37,21 @@ pub(crate) fn run(options: &RunGuest) -> Result<bool, Box<dyn Error>> {
         (_, true) => Wanted::Here,
         _ => Wanted::Either,
     };
+    if options.fresh && options.guest.as_deref() != Some(DEBIAN) {
+        return Err(
+            format!("--fresh is for the guest `{DEBIAN}`: the others have no disk that is kept").into()
+        );
+    }
     if options.guest.as_deref() == Some(LINUX) {
         return linux::run(&workspace, options, wanted);
     }
+    if options.guest.as_deref() == Some(DEBIAN) {
+        return debian::run(&workspace, options, wanted);
+    }
     if options.kernel.is_some() {
-        return Err(format!("--kernel is for the guest `{LINUX}`: the others are kernels themselves").into());
+        let why =
+            format!("--kernel is for the guests `{LINUX}` and `{DEBIAN}`: the others are kernels themselves");
+        return Err(why.into());
     }
     // The guests are read first: a mistyped name must not first install and build things.
     if options.all {
@@ -77,6 +90,7 @@ fn list(guests: &[Guest]) {
         say(format_args!("{:width$}  {}", guest.name, guest.header.about));
     }
     say(format_args!("{LINUX:width$}  a kernel of the distribution, with a shell"));
+    say(format_args!("{DEBIAN:width$}  all of the distribution, from disk, with a network"));
 }
 
 /// Runs one guest with its output shown live, then says in one line how it went.

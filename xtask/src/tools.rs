@@ -46,6 +46,13 @@ pub(crate) const XZ: Tool = Tool { program: "xz", package: "xz", elsewhere: &[("
 /// Unpacks kernels.
 pub(crate) const ZSTD: Tool = Tool { program: "zstd", package: "zstd", elsewhere: &[] };
 
+/// Makes a root file system of packages.
+pub(crate) const MMDEBSTRAP: Tool = Tool { program: "mmdebstrap", package: "mmdebstrap", elsewhere: &[] };
+/// Connects guests with the host's network, without privilege.
+pub(crate) const PASST: Tool = Tool { program: "passt", package: "passt", elsewhere: &[] };
+/// Makes a disk's file system of a folder.
+pub(crate) const MKE2FS: Tool = Tool { program: "mke2fs", package: "e2fsprogs", elsewhere: &[] };
+
 impl Tool {
     fn package_of(&self, manager: &str) -> &'static str {
         self.elsewhere.iter().find(|(name, _)| *name == manager).map_or(self.package, |(_, package)| package)
@@ -111,7 +118,10 @@ impl Tools {
     pub(crate) fn of_this_process(may_install: bool) -> Self {
         // The owner of /proc/self is our effective user.
         let is_root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
-        Self { path: env::var_os("PATH").unwrap_or_default(), is_root, may_install }
+        let mut path = env::var_os("PATH").unwrap_or_default();
+        // What makes file systems lies there, where not every user's shell looks.
+        path.push(":/usr/sbin:/sbin");
+        Self { path, is_root, may_install }
     }
 
     /// Finds `tool`, installing it first if it is missing and that is allowed and possible.
@@ -172,7 +182,7 @@ impl Tools {
     }
 
     /// The words that make a command run as root: none for root itself, `sudo -n` where that asks for no password.
-    fn privilege(&self) -> Option<Vec<OsString>> {
+    pub(crate) fn privilege(&self) -> Option<Vec<OsString>> {
         if self.is_root {
             return Some(Vec::new());
         }

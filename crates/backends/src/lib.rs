@@ -7,3 +7,9 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 pub mod console;
+pub mod disk;
+mod iovecs;
+pub mod passt;
+pub mod tap;
+pub mod vhost_user;
+pub mod vsock;

@@ -1,10 +1,14 @@
 //! What can be typed.
 
+mod devices;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use strata_vmm::cpu::Baseline;
+
+use devices::DeviceOptions;
 
 /// Runs virtual machines on KVM.
 #[derive(Debug, Parser)]
@@ -148,6 +152,9 @@ pub(crate) struct RunOptions {
     /// The device node of KVM [kvm]
     #[arg(long, value_name = "PATH", help_heading = "Machine")]
     kvm: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) devices: DeviceOptions,
 
     /// Stop after this many exits [budget.exits]
     #[arg(long, value_name = "N", help_heading = "Limits")]

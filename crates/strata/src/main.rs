@@ -46,6 +46,7 @@ fn main() -> ExitCode {
             return if asked_for { ExitCode::SUCCESS } else { ExitCode::from(BAD_INPUT) };
         }
     };
+    message::mention_warnings();
     let result = match &cli.command {
         Command::Run(options) => run::run(options).map_err(|error| {
             let code = if error.is_the_hosts() { HOST_FAILED } else { BAD_INPUT };

@@ -17,6 +17,29 @@ pub(crate) fn mention(message: &str) {
     try_write(&line(message));
 }
 
+/// Mentions what the library's layers warn of: devices that a guest or the host has brought to a stand. Other crates' logs
+/// are for their developers, and a guest could fill the terminal with some of them.
+pub(crate) fn mention_warnings() {
+    struct Warnings;
+
+    impl log::Log for Warnings {
+        fn enabled(&self, about: &log::Metadata<'_>) -> bool {
+            about.target().starts_with("strata_")
+        }
+
+        fn log(&self, record: &log::Record<'_>) {
+            if self.enabled(record.metadata()) {
+                mention(&record.args().to_string());
+            }
+        }
+
+        fn flush(&self) {}
+    }
+
+    // It fails only if there is a logger already.
+    let _ = log::set_logger(&Warnings).map(|()| log::set_max_level(log::LevelFilter::Warn));
+}
+
 /// [`mention`] below what the guest has just shown, which probably is a prompt.
 pub(crate) fn mention_below(message: &str) {
     try_write(&format!("\n{}", line(message)));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
 use rustix::io::Errno;
 use strata_vmm::cassette::{Recorder, VcpuRecorder};
-use strata_vmm::config::{LayerError, Serial};
+use strata_vmm::config::{ConsoleTo, LayerError, Serial};
 use strata_vmm::file_fault::FileState;
 use strata_vmm::kvm::{CallError, StraceLog};
 use strata_vmm::machine::{BuildError, RunError};
@@ -279,6 +279,20 @@ fn config(options: &RunOptions) -> Result<Config, Error> {
     if let Some(initrd) = &mut config.initrd {
         beside("initrd", initrd);
     }
+    for disk in &mut config.disk {
+        beside("disk", &mut disk.path);
+    }
+    for share in &mut config.share {
+        beside("share", &mut share.dir);
+    }
+    for console in &mut config.console {
+        if let ConsoleTo::File(path) | ConsoleTo::Unix(path) = &mut console.to {
+            beside("console", path);
+        }
+    }
+    if let Some(vsock) = &mut config.vsock {
+        beside("vsock", &mut vsock.path);
+    }
     // As they were typed: neither has to be UTF-8 or to look like a value of TOML's.
     if let Some(image) = &options.image {
         config.image.clone_from(image);
@@ -289,5 +303,6 @@ fn config(options: &RunOptions) -> Result<Config, Error> {
     if options.cmdline.is_some() {
         config.cmdline.clone_from(&options.cmdline);
     }
+    options.devices.add_to(&mut config);
     Ok(config)
 }

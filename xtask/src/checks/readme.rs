@@ -10,7 +10,7 @@ use clap::Parser;
 use super::{Context, Report};
 use crate::cli::{Cli, Task};
 use crate::guest::Guest;
-use crate::run_guest::LINUX;
+use crate::run_guest::{DEBIAN, LINUX};
 use crate::workspace::Workspace;
 
 pub(super) fn check(context: &Context) -> Result<Report, Box<dyn Error>> {
@@ -86,7 +86,9 @@ fn exists(workspace: &Workspace, command: &str) -> Result<(), String> {
             match cli.task {
                 // A word in capitals stands for any name.
                 Task::RunGuest(options) => match options.guest {
-                    Some(name) if name != name.to_uppercase() && name != LINUX => {
+                    Some(name)
+                        if name != name.to_uppercase() && ![LINUX, DEBIAN].contains(&name.as_str()) =>
+                    {
                         Guest::named(&workspace.root.join("guests"), &name)
                             .map(drop)
                             .map_err(|e| e.to_string())

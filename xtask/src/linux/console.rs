@@ -48,7 +48,7 @@ impl<W: Write> Write for Watched<W> {
 /// Runs strata on this host; gives its exit code.
 ///
 /// A terminal is strata's own. Other input comes through us, and so does output then, since that says when.
-pub(super) fn run(mut command: Command) -> io::Result<i32> {
+pub(crate) fn run(mut command: Command) -> io::Result<i32> {
     if io::stdin().is_terminal() {
         return Ok(command.status()?.code().unwrap_or(-1));
     }

@@ -60,6 +60,8 @@ pub(crate) enum Init {
     Shell,
     /// What the tests look at.
     Test,
+    /// A script of busybox's, with all modules loaded.
+    Job(&'static str),
 }
 
 /// Writes one with busybox, the modules that come with `kernel`, and this `init`.
@@ -69,17 +71,21 @@ pub(crate) fn with_busybox(
     tools: &Tools,
     at: &Path,
 ) -> Result<(), InitramfsError> {
-    let init = match init {
+    let script = match init {
         Init::Shell => include_str!("shell.sh"),
         Init::Test => include_str!("test.sh"),
+        Init::Job(_) => include_str!("job.sh"),
     };
     let mut tree = Tree::default();
     for folder in ["proc", "sys", "dev", "tmp", "etc", "root"] {
         tree.folder(&Path::new("/").join(folder));
     }
     tree.bring(&tools.ensure(&BUSYBOX)?, Path::new("/bin/busybox"))?;
-    tree.file("/init", true, init.into());
+    tree.file("/init", true, script.into());
     tree.file("/content", false, CONTENT.into());
+    if let Init::Job(script) = init {
+        tree.file("/job", false, script.into());
+    }
     let failed = |source| InitramfsError::Write { path: at.to_owned(), source };
     if let Some(folder) = at.parent() {
         fs::create_dir_all(folder).map_err(failed)?;

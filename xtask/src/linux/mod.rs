@@ -2,11 +2,12 @@
 //!
 //! [`initramfs`] makes what the kernel finds as its first files; the kernel itself comes as the rig's own does.
 
-mod console;
+pub(crate) mod console;
 pub(crate) mod initramfs;
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, io, process};
@@ -16,8 +17,9 @@ use crate::host::{Host, Kvm, Place, Wanted};
 use crate::process::chain;
 use crate::rig::job::{Broken, Job};
 use crate::rig::keyboard::Gate;
+use crate::rig::options::Brought;
 use crate::rig::{self, Machine, Rig};
-use crate::tools::Tools;
+use crate::tools::{PASST, Tools};
 use crate::workspace::Workspace;
 use console::Watched;
 use initramfs::Init;
@@ -63,11 +65,33 @@ fn arguments(kernel: &Path, initrd: &Path, options: &[OsString]) -> Vec<OsString
     fixed.into_iter().chain(defaults).chain(options.iter().map(OsString::as_os_str)).map(Into::into).collect()
 }
 
-fn in_rig(strata: PathBuf, arguments: Vec<OsString>, tools: &Tools) -> Result<i32, Box<dyn Error>> {
+/// Runs strata in the rig; gives its exit code.
+///
+/// Files that the arguments name come along; those that they name as disks are disks of the emulated host, and what is
+/// written there remains.
+pub(crate) fn in_rig(
+    strata: PathBuf,
+    arguments: Vec<OsString>,
+    tools: &Tools,
+) -> Result<i32, Box<dyn Error>> {
     let memory_mib = HOST_MIB + memory_mib(&arguments).unwrap_or(HOST_MIB);
-    let rig = Rig::set_up(Machine { memory_mib, limit: LIMIT, ..Machine::default() }, None, tools)?;
-    let files = rig::files_named(&arguments);
+    let mut rig = Rig::set_up(Machine { memory_mib, limit: LIMIT, ..Machine::default() }, None, tools)?;
+    let mut files = rig::files_named(&arguments);
     let folder = env::current_dir()?;
+    let disks = disks_named(&arguments);
+    let is_disk = |path: &Path| disks.iter().any(|disk| disk == path);
+    files.retain(|file| !is_disk(&file.from));
+    if has_user_network(&arguments) {
+        let passt = tools.ensure(&PASST)?;
+        // It starts one of these instead of itself, where the CPU has what that needs.
+        let variants = [passt.with_extension("avx2"), passt];
+        files.extend(
+            variants.into_iter().filter(|from| from.is_file()).map(|from| Brought { from, to: None }),
+        );
+        rig = rig.with_network();
+    }
+    let disks = disks.iter().filter(|disk| disk.is_file()).map(|disk| folder.join(disk)).collect();
+    let rig = rig.with_disks(disks);
     let command = rig::Command { arguments, folder, ..rig::Command::new(strata) };
     let gate = Gate::default();
     let job = Job { command, files, out: None, input: Some(gate.clone()) };
@@ -75,6 +99,25 @@ fn in_rig(strata: PathBuf, arguments: Vec<OsString>, tools: &Tools) -> Result<i3
         Ok(code) => Ok(code.into()),
         Err(Broken { error, tail }) => Err(format!("{}\n{tail}", chain(&error)).into()),
     }
+}
+
+/// The values of an option.
+fn values<'a>(arguments: &'a [OsString], option: &str) -> impl Iterator<Item = &'a OsStr> {
+    arguments.windows(2).filter(move |pair| pair[0] == option).map(|pair| pair[1].as_os_str())
+}
+
+/// The files that the guest has as disks: of `--disk FILE,ro` the FILE.
+fn disks_named(arguments: &[OsString]) -> Vec<PathBuf> {
+    let file = |value: &OsStr| {
+        let bytes = value.as_bytes();
+        let end = bytes.iter().position(|&byte| byte == b',').unwrap_or(bytes.len());
+        PathBuf::from(OsStr::from_bytes(&bytes[..end]))
+    };
+    values(arguments, "--disk").map(file).collect()
+}
+
+fn has_user_network(arguments: &[OsString]) -> bool {
+    values(arguments, "--net").any(|value| value.as_bytes().starts_with(b"user"))
 }
 
 /// The guest's memory, if the last `--memory` gives it in words of ours.
@@ -97,6 +140,13 @@ mod tests {
     fn of(options: &[&str]) -> Option<u32> {
         let options: Vec<OsString> = options.iter().map(OsString::from).collect();
         memory_mib(&arguments(Path::new("k"), Path::new("i"), &options))
+    }
+
+    #[test]
+    fn disks_and_networks_are_read_from_stratas_options() {
+        let words = ["--disk", "a.img", "--disk", "b.img,ro", "--net", "user,mac=x", "k"].map(OsString::from);
+        assert_eq!(disks_named(&words), [Path::new("a.img"), Path::new("b.img")]);
+        assert!(has_user_network(&words) && !has_user_network(&["--net", "tap=t"].map(OsString::from)));
     }
 
     #[test]

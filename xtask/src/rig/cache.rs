@@ -16,28 +16,29 @@ pub(crate) enum CacheError {
 }
 
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(crate) struct Cache {
     folder: PathBuf,
 }
 
 impl Cache {
     /// The one of the user who runs us (XDG Base Directory Specification: `XDG_CACHE_HOME`, else `~/.cache`).
-    pub(super) fn of_this_user() -> Result<Self, CacheError> {
+    pub(crate) fn of_this_user() -> Result<Self, CacheError> {
         // Relative paths are to be ignored, the specification says.
         let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
         Ok(Self { folder: caches.ok_or(CacheError::NoFolder)?.join("strata") })
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// The folder `key`, which `make` fills if it does not exist yet.
     ///
     /// It appears under its name when it is complete: whoever finds it can use it without a lock, and one who is
-    /// interrupted leaves nothing that could be taken for it. The lock keeps two from making it at once.
-    pub(super) fn get<E: From<CacheError>>(
+    /// interrupted leaves nothing that could be taken for it. A lock keeps two from making it at once; other keys have
+    /// others, for a disk is a minute's work.
+    pub(crate) fn get<E: From<CacheError>>(
         &self,
         key: &str,
         make: impl FnOnce(&Path) -> Result<(), E>,
@@ -47,11 +48,11 @@ impl Cache {
             return Ok(wanted);
         }
         let failed = |source| CacheError::Files { folder: self.folder.clone(), source };
-        let _lock = self.lock().map_err(failed)?;
+        let _lock = self.lock(key).map_err(failed)?;
         if wanted.is_dir() {
             return Ok(wanted);
         }
-        let new = self.folder.join(".new");
+        let new = self.folder.join(format!(".{key}.new"));
         remove(&new).map_err(failed)?;
         fs::create_dir(&new).map_err(failed)?;
         if let Err(error) = make(&new) {
@@ -63,12 +64,12 @@ impl Cache {
         Ok(wanted)
     }
 
-    /// Waits until nobody else fills the cache; the system ends a lock with the process that holds it.
-    fn lock(&self) -> io::Result<File> {
+    /// Waits until nobody else makes what belongs to `key`; the system ends a lock with the process that holds it.
+    fn lock(&self, key: &str) -> io::Result<File> {
         fs::create_dir_all(&self.folder)?;
-        let file = File::create(self.folder.join(".lock"))?;
+        let file = File::create(self.folder.join(format!(".{key}.lock")))?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            eprintln!("rig: waiting for another process that is filling {}", self.folder.display());
+            eprintln!("waiting for another process that is making {}", self.folder.join(key).display());
             flock(&file, FlockOperation::LockExclusive)?;
         }
         Ok(file)
@@ -110,7 +111,7 @@ mod tests {
         cache.get("a", |new| write(new, "half").and(Err(CacheError::NoFolder))).unwrap_err();
         assert!(!folder.path().join("a").exists());
         // As a process leaves it that was killed.
-        folder.file(".new/half", "");
+        folder.file(".a.new/half", "");
         let made = cache.get("a", |new| write(new, "x")).unwrap();
         assert!(made.join("x").exists() && !made.join("half").exists());
     }

@@ -5,6 +5,14 @@
 
 # Programs that were brought from the host come before those of busybox, which are in /bin.
 export PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/sbin:/bin HOME=/root
+if [ -d /rig/network ] && /rig/busybox mkdir /rig/root 2>/dev/null; then
+    # Programs that serve networks lock themselves in by pivot_root, which the kernel's very first root does not allow:
+    # the same files, mounted over it, are another one.
+    /rig/busybox mount -o bind / /rig/root
+    cd /rig/root
+    /rig/busybox mount -o move . /
+    exec /rig/busybox chroot . /rig/init
+fi
 /rig/busybox mount -t proc proc /proc
 /rig/busybox mount -t sysfs sys /sys
 /rig/busybox mount -t devtmpfs dev /dev
@@ -14,8 +22,9 @@ mkdir -p /dev/shm /dev/pts
 mount -t devpts pts /dev/pts
 mount -t tmpfs shm /dev/shm
 ln -s /proc/self/fd /dev/fd
+chmod 1777 /tmp
 ip link set lo up
-for module in /rig/modules/*.ko; do [ -e "$module" ] && insmod "$module"; done
+for module in /rig/modules/*.ko /rig/network/*.ko; do [ -e "$module" ] && insmod "$module"; done
 # No translation of line ends, no echo: every byte passes as it is.
 for port in 1 2 3; do stty -F /dev/ttyS$port raw -echo; done
 exec 3>/dev/ttyS3
@@ -24,6 +33,21 @@ say() { echo "$*" >&3; }
 uptime() { cut -d' ' -f1 /proc/uptime; }
 # Waits until all that was written has left the port: stty changes settings only then.
 drained() { for port in "$@"; do stty -F /dev/ttyS$port raw -echo; done; }
+# Prints the disk of a serial number. Disks are found while the system is already running.
+disk() {
+    tries=0
+    while [ $tries -lt 100 ]; do
+        for serial in /sys/block/nvme*/device/serial; do
+            if [ -e "$serial" ] && [ "$(tr -d ' ' <"$serial")" = "$1" ]; then
+                serial=${serial#/sys/block/}
+                echo "/dev/${serial%%/*}"
+                return
+            fi
+        done
+        usleep 50000
+        tries=$((tries + 1))
+    done
+}
 # Sends a file.
 blob() {
     if [ -f "$1" ]; then
@@ -33,6 +57,19 @@ blob() {
         say none
     fi
 }
+
+if [ -d /rig/network ]; then
+    # As QEMU's network has it (its documentation, "Using the user mode network stack").
+    ip link set eth0 up
+    ip addr add 10.0.2.15/24 dev eth0
+    ip route add default via 10.0.2.2
+    echo 'nameserver 10.0.2.3' >/etc/resolv.conf
+fi
+i=0
+while read -r path; do
+    ln -s "$(disk disk$i)" "$path"
+    i=$((i + 1))
+done </rig/disks
 
 # From "began" on something may be typed: a port that is opened only later would lose it.
 [ -e /rig/input ] && exec 4<>/dev/ttyS1
@@ -77,13 +114,13 @@ while [ -d /rig/job/$i ]; do
 done
 
 if [ -d /out ]; then
-    # The disk is found while the system is already running.
-    tries=0
-    while [ ! -b /dev/nvme0n1 ] && [ $tries -lt 100 ]; do usleep 50000; tries=$((tries + 1)); done
-    if [ -b /dev/nvme0n1 ] && (cd /out && find . | cpio -o -H newc >/dev/nvme0n1) && sync; then
+    out=$(disk out)
+    if [ -b "$out" ] && (cd /out && find . | cpio -o -H newc >"$out") && sync; then
         say archived
     fi
 fi
+# What was written to disks is on them, before we are ended.
+[ -s /rig/disks ] && sync
 say end
 drained 3
 poweroff -f

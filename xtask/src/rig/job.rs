@@ -19,6 +19,8 @@ use super::tree::{BringError, Tree, WriteError, normal};
 use super::{Command, Rig, script};
 
 const INIT: &[u8] = include_bytes!("init.sh");
+/// L1's users, in the format of passwd(5).
+const USERS: &[u8] = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n";
 
 /// One command, with what goes in and what comes back besides.
 #[derive(Debug)]
@@ -202,6 +204,16 @@ impl Rig {
         }
         tree.bring(&self.busybox, Path::new("/rig/busybox"))?;
         tree.file("/rig/init", true, INIT.to_vec());
+        if self.network {
+            // What serves networks gives up being root, and looks for whom to be instead.
+            tree.file("/etc/passwd", false, USERS.to_vec());
+        }
+        let mut disks = Vec::new();
+        for disk in &self.disks {
+            tree.folder(disk.parent().unwrap_or(Path::new("/")));
+            disks.extend([disk.as_os_str().as_bytes(), b"\n"].concat());
+        }
+        tree.file("/rig/disks", false, disks);
         for Brought { from, to } in files {
             let to = to.clone().map_or_else(|| absolute(from), Ok)?;
             tree.bring(from, &to)?;
@@ -227,12 +239,18 @@ impl Rig {
         let mut files = memory_file("files").map_err(RunError::MemoryFile)?;
         let mut modules = File::open(&self.kernel.modules).map_err(RunError::MemoryFile)?;
         io::copy(&mut modules, &mut files).map_err(RunError::MemoryFile)?;
+        if self.network {
+            let mut modules = File::open(&self.kernel.network_modules).map_err(RunError::MemoryFile)?;
+            io::copy(&mut modules, &mut files).map_err(RunError::MemoryFile)?;
+        }
         tree.write(io::BufWriter::new(&mut files))?;
         Ok(Boot {
             qemu: &self.qemu,
             kernel: &self.kernel.image,
             files,
             disk,
+            disks: &self.disks,
+            network: self.network,
             console: None,
             machine: self.machine,
         })

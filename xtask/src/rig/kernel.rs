@@ -15,12 +15,29 @@ use super::package::{self, NEWEST, PackageError};
 use super::tree::{Tree, WriteError};
 use crate::tools::{BUSYBOX, LZ4, ToolError, Tools, XZ, ZSTD};
 
-/// The modules to load, with what they depend on: KVM on AMD, and disks for the files that come back.
-const WANTED: &[&str] = &["kvm_amd", "nvme"];
-/// The modules that a guest may load: what tells the VMM of a panic.
-const WANTED_BY_GUEST: &[&str] = &["pvpanic_mmio"];
+/// The modules to load, with what they depend on: KVM on AMD, disks for the files that come back, networks for guests.
+const WANTED: &[&str] = &["kvm_amd", "nvme", "tun"];
+/// The modules to load besides in an emulated host with a network.
+const WANTED_FOR_NETWORK: &[&str] = &["virtio_pci", "virtio_net"];
+/// The modules that a guest may load: what tells the VMM of a panic, virtio devices, and what stands on these.
+///
+/// In this order: on 6.1, `virtio` needs nothing of `virtio_ring`, but does not work before it.
+const WANTED_BY_GUEST: &[&str] = &[
+    "pvpanic_mmio",
+    "virtio_ring",
+    "virtio_mmio",
+    "virtio_rng",
+    "virtio_blk",
+    "virtio_net",
+    "virtio_console",
+    "virtio_balloon",
+    "vmw_vsock_virtio_transport",
+    "virtiofs",
+    "crc32c_generic",
+    "ext4",
+];
 /// Changes with what is kept in the cache.
-const FORMAT: &str = "rig-2";
+const FORMAT: &str = "rig-5";
 
 /// Where a kernel comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +78,8 @@ pub(crate) struct Kernel {
     pub(crate) vmlinuz: PathBuf,
     /// The emulated host's modules as an archive.
     pub(super) modules: PathBuf,
+    /// Those besides for a network.
+    pub(super) network_modules: PathBuf,
     /// As an archive, the modules that a guest may load, in `/modules`, to be loaded in the order of their names.
     pub(crate) guest_modules: PathBuf,
 }
@@ -107,6 +126,7 @@ pub(super) fn prepare(source: Option<&Source>, cache: &Cache, tools: &Tools) -> 
         image: folder.join("kernel"),
         vmlinuz: folder.join("vmlinuz"),
         modules: folder.join("modules.cpio"),
+        network_modules: folder.join("network.cpio"),
         guest_modules: folder.join("guest.cpio"),
     })
 }
@@ -193,9 +213,11 @@ impl Found {
         }
         write(&new.join("kernel"), plain.as_deref().unwrap_or(&bytes))?;
         write(&new.join("vmlinuz"), &bytes)?;
-        for (archive, at, wanted) in
-            [("modules.cpio", "/rig/modules", WANTED), ("guest.cpio", "/modules", WANTED_BY_GUEST)]
-        {
+        for (archive, at, wanted) in [
+            ("modules.cpio", "/rig/modules", WANTED),
+            ("network.cpio", "/rig/network", WANTED_FOR_NETWORK),
+            ("guest.cpio", "/modules", WANTED_BY_GUEST),
+        ] {
             let mut tree = Tree::default();
             for (index, (name, content)) in self.modules(&bytes, wanted, &unpacker)?.into_iter().enumerate() {
                 // A shell lists them in the order of their names.

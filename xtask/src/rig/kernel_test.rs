@@ -34,7 +34,7 @@ fn a_kernel_with_its_modules_is_prepared() {
     let members = super::super::cpio::read(&mut archive.as_slice()).unwrap();
     let names: Vec<&str> = members.iter().map(|(name, _)| name.to_str().unwrap()).collect();
     assert_eq!(names, ["rig", "rig/modules", "rig/modules/00-kvm.ko", "rig/modules/01-kvm_amd.ko"]);
-    assert_eq!(fs::read_dir(new.path()).unwrap().count(), 4, "something is left over");
+    assert_eq!(fs::read_dir(new.path()).unwrap().count(), 5, "something is left over");
 }
 
 #[test]

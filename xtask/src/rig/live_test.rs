@@ -154,3 +154,48 @@ fn nobody_to_read_ends_the_run() {
     let Broken { error, .. } = rig.run(&job, &mut Closed, &mut Vec::new()).unwrap_err();
     assert!(matches!(error, RunError::Session(SessionError::PassOn(_))), "{error:?}");
 }
+
+#[test]
+fn a_file_of_ours_is_a_disk_and_there_is_a_network() {
+    let Some(rig) = rig("disks and a network", 120) else { return };
+    let folder = Folder::new();
+    let disks: Vec<_> = ["a,b", "c"].iter().map(|name| folder.file(name, "was here")).collect();
+    for disk in &disks {
+        fs::File::options().write(true).open(disk).unwrap().set_len(1 << 20).unwrap();
+    }
+    let rig = rig.with_disks(disks.clone()).with_network();
+    let at = |disk: usize| disks[disk].display();
+    let script = format!(
+        "head -c 8 '{0}' && printf changed | dd of='{1}' conv=notrunc 2>/dev/null && [ -b '{1}' ] && ping -c 1 10.0.2.2",
+        at(0),
+        at(1)
+    );
+    let job = Job { command: shell(&script), files: Vec::new(), out: None, input: None };
+    let mut output = Vec::new();
+    let code = rig.run(&job, &mut output, &mut std::io::sink()).unwrap_or_else(|Broken { error, tail }| {
+        panic!("{}\n{tail}", crate::process::chain(&error));
+    });
+    let output = String::from_utf8_lossy(&output);
+    assert_eq!(code, 0, "{output}");
+    assert!(output.starts_with("was here") && output.contains(" 0% packet loss"), "{output}");
+    assert_eq!(&fs::read(&disks[0]).unwrap()[..8], b"was here");
+    assert_eq!(&fs::read(&disks[1]).unwrap()[..8], b"changede");
+}
+
+#[test]
+fn passt_serves_in_an_emulated_host_with_a_network() {
+    let what = "passt in the rig";
+    let Some(passt) = Tools::of_this_process(false).find("passt") else {
+        eprintln!("not run: {what}: no passt");
+        return;
+    };
+    let Some(rig) = rig(what, 120) else { return };
+    let variants = [passt.with_extension("avx2"), passt].into_iter().filter(|path| path.is_file());
+    let files = variants.map(|from| Brought { from, to: None }).collect();
+    // It says that it could not tell a system's log; what counts is that it listens.
+    let script = "passt -s /tmp/passt.sock 2>/dev/null && [ -S /tmp/passt.sock ]";
+    let job = Job { command: shell(script), files, out: None, input: None };
+    let code =
+        rig.with_network().run(&job, &mut std::io::sink(), &mut std::io::sink()).map_err(|it| it.error);
+    assert_eq!(code.unwrap(), 0);
+}

@@ -8,7 +8,7 @@
 //! it, [`image`] and [`modules`] take it apart, [`cache`] keeps it), [`tree`] gathers L1's files into an archive
 //! ([`cpio`]), [`qemu`] boots it, [`session`] listens, and [`report`] is what `init.sh` in L1 says.
 
-mod cache;
+pub(crate) mod cache;
 mod cpio;
 mod image;
 pub(crate) mod job;
@@ -97,6 +97,8 @@ pub(crate) struct Rig {
     busybox: PathBuf,
     kernel: Kernel,
     machine: Machine,
+    disks: Vec<PathBuf>,
+    network: bool,
 }
 
 /// Finds a kernel for a guest, or downloads it (without `source`, the distribution's newest).
@@ -124,7 +126,18 @@ impl Rig {
         let qemu = tools.ensure(&QEMU)?;
         let busybox = tools.ensure(&BUSYBOX)?;
         let kernel = kernel::prepare(source, &Cache::of_this_user()?, tools)?;
-        Ok(Self { qemu, busybox, kernel, machine })
+        Ok(Self { qemu, busybox, kernel, machine, disks: Vec::new(), network: false })
+    }
+
+    /// One with these files of ours (absolute paths) as disks: L1 has a link to each disk where its file lies here. What
+    /// is written there is written to the file.
+    pub(crate) fn with_disks(self, disks: Vec<PathBuf>) -> Self {
+        Self { disks, ..self }
+    }
+
+    /// One whose L1 reaches the network that we reach, through QEMU's own address translation.
+    pub(crate) fn with_network(self) -> Self {
+        Self { network: true, ..self }
     }
 
     /// What L1's KVM can do. A QEMU that does not say which it is counts as an old one.

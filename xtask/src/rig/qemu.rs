@@ -4,13 +4,15 @@
     reason = "what a child does between fork and exec can only be said by an unsafe method of std"
 )]
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, PipeReader};
+use std::iter;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::fs::MemfdFlags;
@@ -36,6 +38,10 @@ pub(super) struct Boot<'a> {
     pub(super) files: File,
     /// A disk for files that come back.
     pub(super) disk: Option<File>,
+    /// Files of ours that the emulated host has as disks.
+    pub(super) disks: &'a [PathBuf],
+    /// Whether it reaches what we reach, through QEMU's own address translation.
+    pub(super) network: bool,
     /// Both directions of the command's standard input and output, where it has an input.
     pub(super) console: Option<Console>,
     pub(super) machine: Machine,
@@ -173,14 +179,38 @@ fn arguments(boot: &Boot<'_>, ports: &[OwnedFd], has_input: bool) -> Vec<OsStrin
         add("-device nvme,serial=out,drive=out");
         add(&format!("-drive if=none,id=out,format=raw,cache=unsafe,file=/proc/self/fd/{fd}"));
     }
+    if boot.network {
+        add("-netdev user,id=net -device virtio-net-pci,netdev=net,romfile=");
+    }
+    for index in 0..boot.disks.len() {
+        // `init.sh` knows it by this number.
+        add(&format!("-device nvme,serial=disk{index},drive=disk{index}"));
+    }
     add(&format!("-initrd /proc/self/fd/{}", boot.files.as_raw_fd()));
+    for (index, disk) in boot.disks.iter().enumerate() {
+        let mut drive = OsString::from(format!("if=none,id=disk{index},format=raw,discard=unmap,file="));
+        drive.push(without_end(disk.as_os_str()));
+        arguments.extend(["-drive".into(), drive]);
+    }
     arguments.extend(["-append".into(), KERNEL_OPTIONS.into(), "-kernel".into(), boot.kernel.into()]);
     arguments
+}
+
+/// A path as QEMU takes it within an option: a comma would end it, were it not written twice.
+fn without_end(path: &OsStr) -> OsString {
+    let bytes =
+        path.as_bytes().iter().flat_map(|&byte| iter::repeat_n(byte, if byte == b',' { 2 } else { 1 }));
+    OsString::from_vec(bytes.collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_comma_in_a_path_does_not_end_it() {
+        assert_eq!(without_end(OsStr::new("/a,b/c,d")), "/a,,b/c,,d");
+    }
 
     #[test]
     fn the_version_is_read_from_what_qemu_says() {

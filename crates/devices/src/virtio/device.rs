@@ -106,6 +106,40 @@ pub trait VirtioDevice<M: GuestAddressSpace>: Send {
     fn reset(&mut self);
 }
 
+impl<M: GuestAddressSpace, T: VirtioDevice<M> + ?Sized> VirtioDevice<M> for Box<T> {
+    fn id(&self) -> u32 {
+        (**self).id()
+    }
+
+    fn features(&self) -> u64 {
+        (**self).features()
+    }
+
+    fn queue_max_size(&self) -> u16 {
+        (**self).queue_max_size()
+    }
+
+    fn doorbells(&self) -> &[Doorbell] {
+        (**self).doorbells()
+    }
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        (**self).read_config(offset, data);
+    }
+
+    fn write_config(&mut self, offset: u64, data: &[u8]) {
+        (**self).write_config(offset, data);
+    }
+
+    fn activate(&mut self, activation: Activation<M>) {
+        (**self).activate(activation);
+    }
+
+    fn reset(&mut self) {
+        (**self).reset();
+    }
+}
+
 /// Copies the part of a configuration space that a driver reads, and zeros where there is no more of it.
 pub(super) fn read_bytes(space: &[u8], offset: u64, data: &mut [u8]) {
     let from = usize::try_from(offset).ok().and_then(|offset| space.get(offset..)).unwrap_or_default();

@@ -12,9 +12,12 @@
 //!
 //! | device | ID | what |
 //! | --- | --- | --- |
+//! | [`net`] | 1 | network card |
+//! | [`block`] | 2 | disks |
 //! | [`console`] | 3 | terminals and other streams of bytes |
 //! | [`rng`] | 4 | entropy |
 //! | [`balloon`] | 5 | memory that the guest gives back |
+//! | [`vsock`] | 19 | stream sockets between the guest and the host |
 //!
 //! # What a guest can do to a device, and what the device does then
 //!
@@ -28,17 +31,20 @@
 //! worth of requests at a time and then lets the others have their turn.
 
 pub mod balloon;
+pub mod block;
 mod buffer;
 mod common;
 pub mod console;
 mod device;
 mod interrupt;
 mod mmio;
+pub mod net;
 mod queue;
 pub mod rate;
 pub mod rng;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod vsock;
 mod worker;
 
 pub use buffer::{Buffer, Chain, Segment};

@@ -1,10 +1,11 @@
 //! A device's side of a split virtqueue.
 
 use std::mem;
+use std::sync::atomic::{Ordering, fence};
 
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{DescriptorChain, Error, Queue, QueueOwnedT as _, QueueT as _};
-use vm_memory::{Bytes as _, GuestAddress, GuestMemory, Permissions};
+use vm_memory::{Address as _, Bytes as _, GuestAddress, GuestMemory, Permissions};
 
 use super::{Chain, Interrupt, Segment};
 
@@ -21,8 +22,8 @@ pub struct Virtqueue {
     ring: Queue,
     index: u16,
     interrupt: Interrupt,
-    /// Whether anything was pushed since the driver was last asked whether it wants to hear of it.
-    pushed: bool,
+    /// How much was pushed since the driver was last asked whether it wants to hear of it.
+    pushed: u16,
     broken: bool,
 }
 
@@ -42,7 +43,7 @@ enum Wrong {
 impl Virtqueue {
     /// A ring that is ready and has been found valid.
     pub(super) fn new(ring: Queue, index: u16, interrupt: Interrupt) -> Self {
-        Self { ring, index, interrupt, pushed: false, broken: false }
+        Self { ring, index, interrupt, pushed: 0, broken: false }
     }
 
     /// Its number.
@@ -99,19 +100,49 @@ impl Virtqueue {
             return;
         }
         match self.ring.add_used(memory, head, written) {
-            Ok(()) => self.pushed = true,
+            Ok(()) => self.pushed = self.pushed.saturating_add(1),
             Err(wrong) => {
                 self.break_for(&wrong.into());
             }
         }
     }
 
+    /// Gives several requests back, each with the number of bytes written to it, of which the driver sees all or none:
+    /// the parts of one packet (Virtio 1.2, 5.1.6.4.1). They are no more than have been popped and not pushed.
+    pub fn push_together<M: GuestMemory>(&mut self, memory: &M, used: impl Iterator<Item = (u16, u32)>) {
+        let mut used = used.peekable();
+        while let Some((head, written)) = used.next() {
+            if used.peek().is_none() {
+                // This moves the index, which shows them all.
+                return self.push(memory, head, written);
+            }
+            if self.broken {
+                return;
+            }
+            // An element is the head and the length, 32 bits each, behind the ring's flags and index (2.7.8).
+            let next = self.ring.next_used();
+            let offset = 4 + 8 * u64::from(next % self.ring.size());
+            let element = u64::from(written) << 32 | u64::from(head);
+            let at = GuestAddress(self.ring.used_ring().wrapping_add(offset));
+            match memory.write_obj(element.to_le(), at) {
+                Ok(()) => {
+                    self.ring.set_next_used(next.wrapping_add(1));
+                    self.pushed = self.pushed.saturating_add(1);
+                }
+                Err(wrong) => {
+                    self.break_for(&Error::GuestMemory(wrong).into());
+                }
+            }
+        }
+    }
+
     /// Interrupts, if the driver wants to hear of what has been pushed since the last time.
     pub fn signal<M: GuestMemory>(&mut self, memory: &M) {
-        if self.broken || !mem::take(&mut self.pushed) {
+        let pushed = mem::take(&mut self.pushed);
+        if self.broken || pushed == 0 {
             return;
         }
-        match self.wants_interrupt(memory) {
+        match self.wants_interrupt(memory, pushed) {
             Ok(true) => self.interrupt.used_buffers(self.index),
             Ok(false) => {}
             Err(wrong) => {
@@ -120,16 +151,20 @@ impl Virtqueue {
         }
     }
 
-    fn wants_interrupt<M: GuestMemory>(&mut self, memory: &M) -> Result<bool, Wrong> {
-        // This has the fence between what was pushed and what the driver says.
-        let wanted = self.ring.needs_notification(memory)?;
-        if self.ring.event_idx_enabled() {
-            return Ok(wanted);
-        }
-        let flags: u16 = memory
-            .load(GuestAddress(self.ring.avail_ring()), std::sync::atomic::Ordering::Relaxed)
-            .map_err(Error::GuestMemory)?;
-        Ok(u16::from_le(flags) & NO_INTERRUPT == 0)
+    fn wants_interrupt<M: GuestMemory>(&mut self, memory: &M, pushed: u16) -> Result<bool, Wrong> {
+        // What was pushed is there before the driver is asked, or it could have looked for the last time meanwhile.
+        fence(Ordering::SeqCst);
+        let available = GuestAddress(self.ring.avail_ring());
+        // Behind its flags, its index and the ring itself stands the index that the driver waits for (2.7.7.2).
+        let event = available.unchecked_add(4 + 2 * u64::from(self.ring.size()));
+        let at = if self.ring.event_idx_enabled() { event } else { available };
+        let said: u16 = memory.load(at, Ordering::Relaxed).map_err(Error::GuestMemory)?;
+        let said = u16::from_le(said);
+        Ok(if self.ring.event_idx_enabled() {
+            self.ring.next_used().wrapping_sub(said).wrapping_sub(1) < pushed
+        } else {
+            said & NO_INTERRUPT == 0
+        })
     }
 
     /// Asks the driver to ring at the next request; `true` if there is one already.

@@ -71,7 +71,11 @@ pub struct Bench<D: VirtioDevice<Memory>> {
 impl<D: VirtioDevice<Memory>> Bench<D> {
     /// Puts a device on the bench, with the subscribers that do its work.
     pub fn new(device: D, workers: Vec<Box<dyn MutEventSubscriber + Send>>) -> Self {
-        let memory = Self::memory_of_its_own();
+        Self::with_memory(device, workers, Self::memory_of_its_own())
+    }
+
+    /// The same with other guest memory, of [`RAM`] bytes at least: such as other processes can have, for example.
+    pub fn with_memory(device: D, workers: Vec<Box<dyn MutEventSubscriber + Send>>, memory: Memory) -> Self {
         let edges = Arc::new(Edges::default());
         let mut events = EventManager::new().unwrap();
         for worker in workers {

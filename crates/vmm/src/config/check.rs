@@ -60,6 +60,14 @@ pub enum ConfigError {
 const LAST_GSI: u32 = 23;
 
 impl Config {
+    /// Whether there is any virtio device.
+    fn has_virtio(&self) -> bool {
+        !(self.disk.is_empty() && self.net.is_empty() && self.share.is_empty() && self.console.is_empty())
+            || self.vsock.is_some()
+            || self.balloon.is_some()
+            || self.rng.is_some()
+    }
+
     /// Checks what can be checked without a host.
     ///
     /// # Errors
@@ -81,6 +89,9 @@ impl Config {
             }
             if self.acpi == Some(true) {
                 return Err(ConfigError::NeedsIrqchip { what: "ACPI" });
+            }
+            if self.has_virtio() {
+                return Err(ConfigError::NeedsIrqchip { what: "a virtio device" });
             }
             if self.stub.iter().any(|stub| stub.irq.is_some()) {
                 return Err(ConfigError::NeedsIrqchip { what: "a stub's interrupt" });

@@ -6,6 +6,7 @@
 mod check;
 mod layers;
 mod units;
+mod virtio;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ use vm_memory::GuestAddress;
 pub use check::ConfigError;
 pub use layers::LayerError;
 pub use units::{ByteSize, Duration};
+pub use virtio::{Balloon, Cache, Console, ConsoleTo, Disk, Net, NetTo, Rate, Rng, Share, SpecError, Vsock};
 
 /// A whole machine.
 ///
@@ -82,6 +84,20 @@ pub struct Config {
     pub paging: Option<Paging>,
     /// Devices at their usual places.
     pub devices: Devices,
+    /// Disks, in the order in which the guest finds them: `/dev/vda`, `/dev/vdb` ...
+    pub disk: Vec<Disk>,
+    /// Network devices.
+    pub net: Vec<Net>,
+    /// Sockets between host and guest.
+    pub vsock: Option<Vsock>,
+    /// Directories that the guest can mount.
+    pub share: Vec<Share>,
+    /// Consoles beside the serial port.
+    pub console: Vec<Console>,
+    /// Memory that comes and goes.
+    pub balloon: Option<Balloon>,
+    /// A source of entropy.
+    pub rng: Option<Rng>,
     /// Devices that answer from a list: what a test needs of a host.
     pub stub: Vec<Stub>,
     /// What the guest can use up.
@@ -113,6 +129,13 @@ impl Default for Config {
             memory: Memory::default(),
             paging: None,
             devices: Devices::default(),
+            disk: Vec::new(),
+            net: Vec::new(),
+            vsock: None,
+            share: Vec::new(),
+            console: Vec::new(),
+            balloon: None,
+            rng: None,
             stub: Vec::new(),
             budget: BudgetConfig::default(),
             debug: Debug::default(),
@@ -182,7 +205,7 @@ pub struct PieceConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BackingConfig {
-    /// Private anonymous pages.
+    /// Private anonymous pages; but a memfd if there is a share, which needs that.
     #[default]
     Anonymous,
     /// A memfd, which other processes can share.
@@ -379,6 +402,10 @@ impl Config {
         }
         self.memory.transparent_huge_pages.get_or_insert(is_kernel);
         self.acpi.get_or_insert(is_kernel && self.irqchip == Irqchip::Kernel);
+        if !self.share.is_empty() && self.memory.backing == BackingConfig::Anonymous {
+            // The server of a share works in the guest's memory, from another process.
+            self.memory.backing = BackingConfig::Memfd;
+        }
         if is_kernel && self.memory.piece.is_empty() {
             self.memory.size.get_or_insert(ByteSize(DEFAULT_KERNEL_RAM));
         }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use kvm_ioctls::IoEventAddress;
 use strata_devices::IrqLine;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -62,6 +63,22 @@ impl IrqLine for IrqFdLine {
     fn pulse(&self) {
         // The only failure is a counter that is full: then an edge is pending already.
         let _ = self.0.write(1);
+    }
+}
+
+impl Vm {
+    /// Has KVM write to `event` when the guest writes the 32-bit `value` to `address`, instead of exiting
+    /// (`KVM_IOEVENTFD`, api.rst 4.59).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered: `EEXIST` if that write rings already, `ENOSPC` beyond a thousand of them.
+    pub fn ring_on_write(&self, event: &EventFd, address: u64, value: u32) -> Result<(), CallError> {
+        self.calls().make(
+            "KVM_IOEVENTFD",
+            || self.fd().register_ioevent(event, &IoEventAddress::Mmio(address), value),
+            |_| (strace::ioctl(self.fd(), "KVM_IOEVENTFD", "..."), 0),
+        )
     }
 }
 

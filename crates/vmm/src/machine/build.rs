@@ -20,7 +20,8 @@ use strata_memory::{Ram, RamError, Slot, layout};
 
 use super::load::{Loaded, check_settings, load};
 use super::payload::{FileError, Payload};
-use super::{Machine, MachineBuilder, Sources, devices};
+use super::virtio::{self, DeviceError, Opened};
+use super::{Machine, MachineBuilder, NamedWorkers, Sources, devices};
 use crate::config::{ByteSize, Config, ConfigError, Irqchip};
 #[cfg(feature = "unpack")]
 use crate::kernel_cache::CacheError;
@@ -170,6 +171,9 @@ pub enum BuildError {
     /// The vCPUs' threads cannot be where they are to be.
     #[error(transparent)]
     Pin(#[from] PinError),
+    /// A device cannot be had.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// Two devices want the same place.
     #[error("cannot place the devices")]
     Bus(#[from] BusError),
@@ -207,10 +211,14 @@ impl MachineBuilder {
         check_settings(&self.config, &payload)?;
         pin::check(&self.config.pin)?;
         let ram = self.config.memory.spec().build()?;
+        let Opened { mut parts, balloon } = virtio::open(&self.config, &ram)?;
+        parts.append(&mut self.virtio);
+        let taken = virtio::taken(&self.config, self.lines.iter().map(|(gsi, _)| *gsi));
+        let places = virtio::places(parts.len(), &taken)?;
         // Last, since it is work, and leaves something on the host: a kernel for the next start.
         let payload = payload.complete(&self.config, &ram)?;
         ram.mappings().iter().for_each(|mapping| self.calls.show_mapping(mapping));
-        let Loaded { state, files } = load(&self.config, &payload, &ram, &self.calls)?;
+        let Loaded { state, files } = load(&self.config, &payload, &ram, &self.calls, &places)?;
         let not_kept = payload.not_kept;
         drop((payload.image, payload.initrd));
 
@@ -233,7 +241,13 @@ impl MachineBuilder {
             line.connect(Box::new(IrqFdLine::new(&vm, gsi)?));
         }
         let mut sources = std::mem::take(&mut self.sources);
-        let buses = devices::assemble(&mut self, &vm, &mut sources)?;
+        let mut buses = devices::assemble(&mut self, &vm, &mut sources)?;
+        let mut workers = Vec::new();
+        for (mut part, place) in parts.into_iter().zip(places) {
+            sources.append(&mut part.shared);
+            workers.extend(part.take_threads());
+            virtio::plug(part, place, &vm, &ram, &mut buses.mmio)?;
+        }
         check_devices_against_ram(&buses.mmio, &ram)?;
         let vcpus = create_vcpus(&kvm, &vm, &self.config, &state)?;
         let config = &self.config;
@@ -251,6 +265,8 @@ impl MachineBuilder {
             pin: config.pin.clone(),
             control: self.control.clone(),
             sources: Sources(sources),
+            workers: NamedWorkers(workers),
+            balloon,
             power: self.power.clone(),
             files,
             not_kept,

@@ -7,6 +7,7 @@ use strata_memory::{Entry, Kind, MemoryMap, Ram, layout};
 
 use super::BuildError;
 use super::devices::{ACPI_REGISTERS, CMOS_PORT, COM1, GED_GSI, PVPANIC_PORT};
+use super::virtio::Place;
 use crate::config::{Config, Serial};
 
 /// What firmware has left in RAM.
@@ -18,11 +19,11 @@ pub(super) struct Firmware {
 }
 
 /// Writes the ACPI tables of a machine that has them.
-pub(super) fn write(config: &Config, ram: &Ram) -> Result<Firmware, BuildError> {
+pub(super) fn write(config: &Config, virtio: &[Place], ram: &Ram) -> Result<Firmware, BuildError> {
     if config.acpi != Some(true) {
         return Ok(Firmware::default());
     }
-    let tables = acpi(config).tables().map_err(BuildError::Acpi)?;
+    let tables = acpi(config, virtio).tables().map_err(BuildError::Acpi)?;
     let loaded = tables.write_to(ram.memory()).map_err(BuildError::Firmware)?;
     Ok(Firmware { rsdp: Some(tables.rsdp()), loaded })
 }
@@ -51,7 +52,7 @@ pub(super) fn memory_map(ram: &Ram) -> MemoryMap {
 }
 
 /// The machine of this configuration.
-pub(super) fn acpi(config: &Config) -> Acpi {
+pub(super) fn acpi(config: &Config, virtio: &[Place]) -> Acpi {
     let port = |offset: u64| ACPI_REGISTERS.saturating_add(u16::try_from(offset).unwrap_or_default());
     let mut devices = vec![
         AcpiDevice::PowerButton { port: port(AcpiRegisters::EVENTS), gsi: GED_GSI },
@@ -65,6 +66,7 @@ pub(super) fn acpi(config: &Config) -> Acpi {
         // It raises no interrupt.
         devices.push(AcpiDevice::Rtc { port: CMOS_PORT, gsi: None });
     }
+    devices.extend(virtio.iter().map(|place| place.acpi()));
     // The i8042 has no keyboard and is not listed: Linux then does not wait for one, and can still reset by it.
     Acpi {
         apic_ids: (0..config.cpus).collect(),

@@ -12,6 +12,7 @@ use strata_memory::vm_memory::GuestAddress;
 use strata_memory::{Ram, layout};
 
 use super::payload::{Payload, Source};
+use super::virtio::Place;
 use super::{BuildError, firmware};
 use crate::config::{Config, ConfigError, has_boot_protocol};
 use crate::file_fault::{FileMapping, map_file};
@@ -25,17 +26,22 @@ pub(super) struct Loaded {
     pub(super) files: Vec<FileMapping>,
 }
 
-/// Loads `payload` into `ram`, with the tables that a kernel is told of its machine by.
+/// Loads `payload` into `ram`, with the tables that a kernel is told of its machine by, `virtio` devices among it.
 pub(super) fn load(
     config: &Config,
     payload: &Payload,
     ram: &Ram,
     calls: &Calls,
+    virtio: &[Place],
 ) -> Result<Loaded, BuildError> {
     let mapper = Mapper { ram, calls, files: RefCell::default() };
-    let firmware = firmware::write(config, ram)?;
+    let firmware = firmware::write(config, virtio, ram)?;
     let mut state = if has_boot_protocol(payload.format) {
-        kernel(config, payload, &mapper, firmware.rsdp)?
+        let mut cmdline = cmdline(config, payload.is_linux()?)?;
+        if firmware.rsdp.is_none() && payload.is_linux()? {
+            virtio.iter().try_for_each(|place| cmdline.push(&place.cmdline()))?;
+        }
+        kernel(payload, &mapper, cmdline, firmware.rsdp)?
     } else {
         let entry = bare(config, payload, &mapper)?;
         // A kernel's loader keeps clear of what the memory map reserves; these know of no memory map.
@@ -87,15 +93,15 @@ const CMDLINE: &str = "console=ttyS0";
 
 /// A kernel with a boot protocol.
 fn kernel(
-    config: &Config,
     payload: &Payload,
     mapper: &Mapper<'_>,
+    cmdline: Cmdline,
     rsdp: Option<u64>,
 ) -> Result<X86State, BuildError> {
     let ram = mapper.ram;
     let initrd = payload.initrd.as_ref().map(|initrd| Mapped(initrd, mapper));
     let options = KernelOptions {
-        cmdline: cmdline(config, payload.is_linux()?)?,
+        cmdline,
         initrd: initrd.as_ref().map(|initrd| initrd as &dyn Image),
         memory_map: firmware::memory_map(ram),
         rsdp,

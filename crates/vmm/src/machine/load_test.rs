@@ -11,7 +11,7 @@ fn told(kernel: &[u8], settings: &str) -> String {
     config.settle(payload.format);
     check_settings(&config, &payload).unwrap();
     let ram = RamSpec::new(16 << 20).build().unwrap();
-    load(&config, &payload, &ram, &Calls::new()).unwrap();
+    load(&config, &payload, &ram, &Calls::new(), &[]).unwrap();
     let mut bytes = [0; 64];
     ram.memory().read_slice(&mut bytes, GuestAddress(layout::CMDLINE)).unwrap();
     let end = bytes.iter().position(|&byte| byte == 0).unwrap();

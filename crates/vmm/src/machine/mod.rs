@@ -18,6 +18,7 @@ mod load;
 mod payload;
 mod power;
 mod run;
+mod virtio;
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -25,6 +26,7 @@ use std::sync::{Arc, Mutex};
 
 use event_manager::MutEventSubscriber;
 use strata_cpu::X86State;
+use strata_devices::virtio::balloon::BalloonControl;
 use strata_devices::{Device, IrqLine, Serial, SerialInput};
 
 use strata_memory::Ram;
@@ -38,6 +40,7 @@ pub use build::BuildError;
 pub use payload::FileError;
 pub use power::PowerButton;
 pub use run::{Outcome, RunError};
+pub use virtio::{DeviceError, DeviceMemory, VirtioPart};
 
 use console::Console;
 use irq::LateLine;
@@ -57,6 +60,8 @@ pub struct Machine {
     pin: Vec<u32>,
     control: Control,
     sources: Sources,
+    workers: NamedWorkers,
+    balloon: Option<BalloonControl>,
     power: PowerButton,
     /// The files that RAM maps.
     files: Vec<FileMapping>,
@@ -69,6 +74,15 @@ struct Sources(Vec<Box<dyn MutEventSubscriber + Send>>);
 impl std::fmt::Debug for Sources {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Sources({})", self.0.len())
+    }
+}
+
+/// What runs on threads of these names while the guest runs.
+struct NamedWorkers(Vec<(String, virtio::Subscriber)>);
+
+impl std::fmt::Debug for NamedWorkers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
 }
 
@@ -93,6 +107,7 @@ pub struct MachineBuilder {
     pio: Vec<Custom>,
     mmio: Vec<Custom>,
     lines: Vec<(u32, Arc<LateLine>)>,
+    virtio: Vec<VirtioPart>,
     sources: Vec<Box<dyn MutEventSubscriber + Send>>,
     power: PowerButton,
     calls: Calls,
@@ -117,6 +132,7 @@ impl Machine {
             pio: Vec::new(),
             mmio: Vec::new(),
             lines: Vec::new(),
+            virtio: Vec::new(),
             sources: Vec::new(),
             power: PowerButton::default(),
             calls: Calls::new(),
@@ -131,6 +147,11 @@ impl Machine {
     /// The machine's power button, if it has one: a machine with ACPI does.
     pub fn power_button(&self) -> Option<PowerButton> {
         self.power.is_connected().then(|| self.power.clone())
+    }
+
+    /// What takes memory from the guest and gives it back, if it has a balloon.
+    pub fn balloon(&self) -> Option<BalloonControl> {
+        self.balloon.clone()
     }
 
     /// Watches a file descriptor on the machine's event loop while the guest runs, as
@@ -196,6 +217,13 @@ impl MachineBuilder {
     #[must_use]
     pub fn mmio_device(mut self, base: u64, len: u64, name: &str, device: Arc<dyn Device>) -> Self {
         self.mmio.push(Custom { base, len, name: name.to_owned(), device });
+        self
+    }
+
+    /// Plugs in a virtio device of your own, behind those of the configuration; needs `irqchip = "kernel"`.
+    #[must_use]
+    pub fn virtio_device(mut self, part: VirtioPart) -> Self {
+        self.virtio.push(part);
         self
     }
 

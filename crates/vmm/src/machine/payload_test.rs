@@ -129,7 +129,7 @@ fn meddled(name: &str, kernel: &[u8], meddle: impl Fn(&File)) -> Result<(), Buil
     meddle(&File::options().write(true).open(&temp.0).unwrap());
     let ram = ram();
     let payload = payload.complete(&config, &ram)?;
-    load(&config, &payload, &ram, &Calls::new()).map(drop)
+    load(&config, &payload, &ram, &Calls::new(), &[]).map(drop)
 }
 
 #[test]

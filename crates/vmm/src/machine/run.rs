@@ -13,6 +13,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::Machine;
 use super::halts::HaltWatch;
+use super::virtio::Workers;
 use crate::file_fault::{FileMapping, FileState};
 use crate::kvm::{CallError, KvmVcpu, Vm};
 use crate::vcpu::{Budget, Control, Exits, Finished, NoTrace, Plan, Stop, Tracer, run_here, spawn};
@@ -62,6 +63,14 @@ pub enum RunError {
         /// What the system answered.
         source: io::Error,
     },
+    /// Nor for a device.
+    #[error("cannot start the thread of {device}")]
+    SpawnWorker {
+        /// Which device.
+        device: String,
+        /// What the system answered.
+        source: io::Error,
+    },
     /// The event loop failed.
     #[error("the event loop failed")]
     Events(#[source] event_manager::Error),
@@ -87,7 +96,21 @@ impl Machine {
         mut tracer: impl FnMut(u8) -> T,
     ) -> Result<Outcome<T>, RunError> {
         let is_alone = self.is_alone();
-        let Self { vm, ram, vcpus, buses, limits, wall, hlt_waits, pin, control, sources, files, .. } = self;
+        let Self {
+            vm,
+            ram,
+            vcpus,
+            buses,
+            limits,
+            wall,
+            hlt_waits,
+            pin,
+            control,
+            sources,
+            workers,
+            files,
+            ..
+        } = self;
         let plan = |index: u8| {
             let mut limits = limits.clone();
             if index > 0 {
@@ -111,6 +134,11 @@ impl Machine {
             for source in sources.0 {
                 events.add_subscriber(source);
             }
+            let mut devices = Workers::default();
+            for (name, worker) in workers.0 {
+                let started = devices.spawn(&name, worker);
+                started.map_err(|source| RunError::SpawnWorker { device: name, source })?;
+            }
             let mut threads = Threads { control: control.clone(), handles: Vec::with_capacity(vcpus.len()) };
             for (index, vcpu) in vcpus {
                 let exits = hlt_waits.then(|| Exits::of(&control));
@@ -119,6 +147,8 @@ impl Machine {
             }
             watch(&mut events, &control, wall, hlt_waits.then(|| HaltWatch::new(&control)))?;
             let finished = threads.join().into_iter();
+            // What they were asked for before the guest ended, they do.
+            drop(devices);
             finished
                 .map(|Finished { index, vcpu, tracer: (tracer, _) }| Finished { index, vcpu, tracer })
                 .collect()
