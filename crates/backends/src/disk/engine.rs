@@ -2,17 +2,16 @@
 
 #![allow(unsafe_code, reason = "passes the promise on that memory stays while the kernel uses it")]
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
-use super::EngineChoice;
 use super::call::{Call, Outcome};
 use super::pool::Pool;
 use super::ring::Ring;
+use super::{EngineChoice, Image};
 
-/// io_uring or threads.
+/// `io_uring` or threads.
 #[allow(clippy::large_enum_variant, reason = "there is one for each queue")]
 pub(super) enum Engine {
     Ring(Ring),
@@ -20,10 +19,10 @@ pub(super) enum Engine {
 }
 
 impl Engine {
-    pub(super) fn new(file: &Arc<File>, choice: EngineChoice) -> io::Result<Self> {
-        let ring = || Ring::new(Arc::clone(file)).map(Self::Ring);
-        let pool = || Pool::new(Arc::clone(file)).map(Self::Pool);
-        match choice {
+    pub(super) fn new(image: &Image) -> io::Result<Self> {
+        let ring = || Ring::new(Arc::clone(&image.file)).map(Self::Ring);
+        let pool = || Pool::new(Arc::clone(&image.file), image.is_direct).map(Self::Pool);
+        match image.engine {
             EngineChoice::IoUring => ring(),
             EngineChoice::Threads => pool(),
             // Forbidden by `io_uring_disabled` or seccomp, not built in, too old: whatever it is.

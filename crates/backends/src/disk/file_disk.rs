@@ -181,7 +181,7 @@ impl<G> FileDisk<G> {
             cache: image.cache,
             is_direct: image.is_direct,
             can_zero: true,
-            engine: Engine::new(&image.file, image.engine)?,
+            engine: Engine::new(image)?,
             slots: (0..DEPTH).map(|_| Slot::new()).collect(),
             ready: VecDeque::with_capacity(DEPTH.into()),
         })

@@ -34,10 +34,10 @@ pub enum Cache {
 /// Who reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EngineChoice {
-    /// io_uring if the host has it, otherwise threads.
+    /// `io_uring` if the host has it, otherwise threads.
     #[default]
     Auto,
-    /// io_uring (Linux 5.6).
+    /// `io_uring` (Linux 5.6).
     IoUring,
     /// A few threads for each queue.
     Threads,
@@ -61,7 +61,7 @@ pub struct ImageOptions {
 #[non_exhaustive]
 pub enum OpenError {
     /// It cannot be opened.
-    #[error("cannot open the disk {}{}", path.display(), hint(source, *read_only))]
+    #[error("cannot open the disk {}{}", path.display(), hint(source.kind(), *read_only))]
     Open {
         /// The file.
         path: PathBuf,
@@ -120,8 +120,8 @@ pub enum OpenError {
     },
 }
 
-fn hint(error: &io::Error, read_only: bool) -> &'static str {
-    match error.kind() {
+fn hint(error: io::ErrorKind, read_only: bool) -> &'static str {
+    match error {
         io::ErrorKind::NotFound => ": there is no such file; `truncate -s 10G FILE` makes an empty one",
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem if !read_only => {
             " for writing; open it read-only, or let this user write to it"
@@ -152,7 +152,7 @@ impl Image {
     /// See [`OpenError`].
     pub fn open(path: impl AsRef<Path>, options: &ImageOptions) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        let file = open(path, options)?;
+        let file = open(path, *options)?;
         let inspect = |source| OpenError::Inspect { path: path.into(), source };
         let metadata = file.metadata().map_err(inspect)?;
         let kind = metadata.file_type();
@@ -214,7 +214,7 @@ impl Image {
     }
 }
 
-fn open(path: &Path, options: &ImageOptions) -> Result<File, OpenError> {
+fn open(path: &Path, options: ImageOptions) -> Result<File, OpenError> {
     let flags = if options.direct { libc::O_DIRECT } else { 0 };
     let mut how = OpenOptions::new();
     // A pipe without another end is not waited for.
@@ -267,7 +267,3 @@ fn direct_block_size(file: &File) -> u32 {
     let mut buffer = Aligned::new(512);
     if file.read_at(buffer.bytes(), 0).is_ok() { 512 } else { 4096 }
 }
-
-#[cfg(test)]
-#[path = "image_test.rs"]
-mod tests;

@@ -1,7 +1,7 @@
 //! Disks for virtio-block: raw files and the host's block devices.
 //!
 //! An [`Image`] is opened once; each queue of the guest's device then has a [`FileDisk`] of it. The host's kernel moves
-//! the data between the file and guest memory, without a copy in between, by io_uring or, where there is none, by a
+//! the data between the file and guest memory, without a copy in between, by `io_uring` or, where there is none, by a
 //! few threads.
 //!
 //! ```

@@ -1,4 +1,4 @@
-//! Calls by threads, for hosts without io_uring.
+//! Calls by threads, for hosts without `io_uring`.
 
 #![allow(unsafe_code, reason = "system calls that read and write memory behind the compiler's back")]
 
@@ -24,6 +24,10 @@ pub(super) struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     queued: VecDeque<Job>,
+    /// Whether reads are tried without a thread first: what the page cache has needs none.
+    tries_cache: bool,
+    /// What needed no thread.
+    ended: VecDeque<(u16, Outcome)>,
     in_flight: usize,
 }
 
@@ -78,12 +82,12 @@ impl Shared {
 }
 
 impl Pool {
-    /// Starts threads for this file.
+    /// Starts threads for this file, which is read through the page cache or not.
     ///
     /// # Errors
     ///
     /// What `eventfd(2)` or `clone(2)` answered.
-    pub(super) fn new(file: Arc<File>) -> io::Result<Self> {
+    pub(super) fn new(file: Arc<File>, is_direct: bool) -> io::Result<Self> {
         let room = usize::from(DEPTH);
         let state =
             State { jobs: VecDeque::with_capacity(room), done: VecDeque::with_capacity(room), ends: false };
@@ -94,8 +98,15 @@ impl Pool {
             done: Condvar::new(),
             event: EventFd::new(EFD_NONBLOCK)?,
         });
-        let mut pool =
-            Self { shared, threads: Vec::new(), queued: VecDeque::with_capacity(room), in_flight: 0 };
+        let mut pool = Self {
+            shared,
+            threads: Vec::new(),
+            queued: VecDeque::with_capacity(room),
+            // Without the cache, whoever begins a read waits for it too.
+            tries_cache: !is_direct,
+            ended: VecDeque::with_capacity(room),
+            in_flight: 0,
+        };
         for _ in 0..THREADS {
             let shared = Arc::clone(&pool.shared);
             let thread = thread::Builder::new().name("disk".to_owned()).stack_size(STACK);
@@ -116,15 +127,23 @@ impl Pool {
 
     /// Has what was queued begin; gives whether there was anything.
     pub(super) fn commit(&mut self) -> bool {
-        let count = self.queued.len();
-        if count == 0 {
+        if self.queued.is_empty() {
             return false;
         }
-        self.shared.state().jobs.extend(self.queued.drain(..));
-        if count == 1 {
-            self.shared.work.notify_one();
-        } else {
-            self.shared.work.notify_all();
+        let Self { shared, queued, ended, tries_cache, .. } = self;
+        queued.retain(|&Job(tag, call)| {
+            // SAFETY: `push`'s caller has promised that memory stays until the outcome is taken.
+            let outcome = tries_cache.then(|| unsafe { make_now(&shared.file, call) }).flatten();
+            ended.extend(outcome.map(|outcome| (tag, outcome)));
+            outcome.is_none()
+        });
+        match queued.len() {
+            0 => {}
+            count => {
+                shared.state().jobs.extend(queued.drain(..));
+                // Threads that are at work take more by themselves.
+                (0..count.min(THREADS)).for_each(|_| shared.work.notify_one());
+            }
         }
         true
     }
@@ -133,7 +152,7 @@ impl Pool {
         if self.in_flight == 0 {
             return None;
         }
-        let done = self.shared.state().done.pop_front()?;
+        let done = self.ended.pop_front().or_else(|| self.shared.state().done.pop_front())?;
         self.in_flight -= 1;
         Some(done)
     }
@@ -142,7 +161,7 @@ impl Pool {
     pub(super) fn wait(&mut self) {
         self.commit();
         let mut state = self.shared.state();
-        while self.in_flight > 0 && state.done.is_empty() {
+        while self.in_flight > 0 && self.ended.is_empty() && state.done.is_empty() {
             state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -166,6 +185,22 @@ impl Drop for Pool {
             let _ = thread.join();
         }
     }
+}
+
+/// Makes a call if that is certain not to wait: a read of what is in the page cache.
+///
+/// # Safety
+///
+/// As for [`make`].
+unsafe fn make_now(file: &File, call: Call) -> Option<Outcome> {
+    let Call::Read { segments, count, offset } = call else { return None };
+    let offset = libc::off_t::try_from(offset).ok()?;
+    // SAFETY: the descriptor is open, and memory is as the caller has promised.
+    let result = unsafe {
+        libc::preadv2(file.as_raw_fd(), segments, i32::try_from(count).ok()?, offset, libc::RWF_NOWAIT)
+    };
+    // Any error is found again, or not, by a thread.
+    i32::try_from(result).ok().filter(|&count| count >= 0)
 }
 
 /// Makes a call.

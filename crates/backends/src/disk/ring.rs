@@ -1,4 +1,4 @@
-//! Calls by io_uring.
+//! Calls by `io_uring`.
 
 #![allow(unsafe_code, reason = "the kernel reads and writes memory behind the compiler's back")]
 
@@ -15,7 +15,7 @@ use super::call::{Call, Outcome};
 /// A ring of its own. Its descriptor is readable when there is a completion, which costs nothing while nobody watches:
 /// other than an eventfd it wakes nobody for what was completed and taken within the call that submitted it.
 pub(super) struct Ring {
-    ring: IoUring,
+    uring: IoUring,
     file: Arc<File>,
     /// Calls that the kernel has not been told of, and all that have not ended.
     queued: usize,
@@ -27,11 +27,11 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// What `io_uring_setup(2)` answered; `Unsupported` if the kernel's io_uring lacks what is needed (Linux 5.6).
+    /// What `io_uring_setup(2)` answered; `Unsupported` if the kernel's `io_uring` lacks what is needed (Linux 5.6).
     pub(super) fn new(file: Arc<File>) -> io::Result<Self> {
-        let ring = IoUring::new(DEPTH.into())?;
+        let uring = IoUring::new(DEPTH.into())?;
         let mut probe = Probe::new();
-        ring.submitter().register_probe(&mut probe)?;
+        uring.submitter().register_probe(&mut probe)?;
         let needs = [
             opcode::Read::CODE,
             opcode::Write::CODE,
@@ -40,10 +40,10 @@ impl Ring {
             opcode::Fsync::CODE,
             opcode::Fallocate::CODE,
         ];
-        if !needs.iter().all(|&code| probe.is_supported(code)) || !ring.params().is_feature_nodrop() {
+        if !needs.iter().all(|&code| probe.is_supported(code)) || !uring.params().is_feature_nodrop() {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        Ok(Self { ring, file, queued: 0, in_flight: 0 })
+        Ok(Self { uring, file, queued: 0, in_flight: 0 })
     }
 
     /// Queues a call.
@@ -54,7 +54,7 @@ impl Ring {
     pub(super) unsafe fn push(&mut self, tag: u16, call: Call) {
         let entry = self.entry(call).user_data(tag.into());
         // SAFETY: the descriptor is open as long as this has the file; the rest is the caller's promise.
-        while unsafe { self.ring.submission().push(&entry) }.is_err() {
+        while unsafe { self.uring.submission().push(&entry) }.is_err() {
             // There is a place for each tag, and the kernel empties the queue when it is entered.
             self.commit();
         }
@@ -90,7 +90,7 @@ impl Ring {
     pub(super) fn commit(&mut self) -> bool {
         let any = self.queued > 0;
         while self.queued > 0 {
-            match self.ring.submit() {
+            match self.uring.submit() {
                 Ok(count) => self.queued = self.queued.saturating_sub(count),
                 // Interrupted, or short of memory.
                 Err(_) => std::thread::yield_now(),
@@ -100,7 +100,7 @@ impl Ring {
     }
 
     pub(super) fn pop(&mut self) -> Option<(u16, Outcome)> {
-        let entry = self.ring.completion().next()?;
+        let entry = self.uring.completion().next()?;
         self.in_flight = self.in_flight.saturating_sub(1);
         Some((u16::try_from(entry.user_data()).unwrap_or(u16::MAX), entry.result()))
     }
@@ -108,8 +108,8 @@ impl Ring {
     /// Waits until there is one to [`pop`](Self::pop), if any is in flight.
     pub(super) fn wait(&mut self) {
         self.commit();
-        while self.in_flight > 0 && self.ring.completion().is_empty() {
-            if self.ring.submit_and_wait(1).is_err() {
+        while self.in_flight > 0 && self.uring.completion().is_empty() {
+            if self.uring.submit_and_wait(1).is_err() {
                 std::thread::yield_now();
             }
         }
@@ -122,6 +122,6 @@ impl Ring {
 
 impl AsRawFd for Ring {
     fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+        self.uring.as_raw_fd()
     }
 }

@@ -227,5 +227,11 @@ impl<M: GuestAddressSpace + Send + 'static, D: Disk<M::T> + 'static> VirtioDevic
 }
 
 #[cfg(test)]
+#[path = "model_test.rs"]
+mod model;
+#[cfg(test)]
+#[path = "support_test.rs"]
+mod support;
+#[cfg(test)]
 #[path = "block_test.rs"]
 mod tests;

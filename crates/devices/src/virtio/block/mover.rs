@@ -282,3 +282,7 @@ fn finish<G: GuestMemory>(memory: &G, queue: &mut Virtqueue, slot: &Slot) {
     // Of what a failed request has written nothing is certain but its status.
     queue.push(memory, slot.head, if slot.status == Status::Ok { slot.written } else { slot.place.written });
 }
+
+#[cfg(test)]
+#[path = "mover_test.rs"]
+mod tests;

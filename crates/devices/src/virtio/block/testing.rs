@@ -130,6 +130,11 @@ impl Control {
         self.state().fails.extend(errors);
     }
 
+    /// Has none of them fail any more.
+    pub fn forgive(&self) {
+        self.state().fails.clear();
+    }
+
     /// How many are waiting.
     pub fn held(&self) -> usize {
         self.state().held.len()
@@ -164,12 +169,11 @@ impl Control {
 
 impl State {
     fn complete(&mut self, held: &Held) {
-        let result = match self.fails.pop_front().flatten() {
-            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
-            None => {
-                self.execute(held);
-                Ok(())
-            }
+        let result = if let Some(errno) = self.fails.pop_front().flatten() {
+            Err(io::Error::from_raw_os_error(errno))
+        } else {
+            self.execute(held);
+            Ok(())
         };
         self.done.push_back((held.queue, Completion { tag: held.tag, result }));
     }

@@ -1,0 +1,9 @@
+//! Disks in files: each engine does the same, on real files.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "tests")]
+
+mod faults;
+mod guest;
+mod open;
+mod support;
+mod transfers;
