@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::event::PollFlags;
@@ -63,13 +64,17 @@ impl Stream {
         Self { input, has_input_ended: false, output, is_open: true, when_closed: None }
     }
 
-    /// Output to a file, which is made, or emptied if it is there. It may be a FIFO that somebody reads.
+    /// Output to the end of a file, which is made if it is not there. It may be a FIFO that somebody has open for
+    /// reading; without a reader that is an error at once.
     ///
     /// # Errors
     ///
     /// [`FileError::Open`].
     pub fn to_file(path: &Path) -> Result<Self, FileError> {
-        let file = File::create(path).map_err(|source| FileError::Open { path: path.to_owned(), source })?;
+        // With O_NONBLOCK a FIFO does not wait for its reader (fifo(7)); to a file it means nothing.
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file = File::options().append(true).create(true).custom_flags(flags).open(path);
+        let file = file.map_err(|source| FileError::Open { path: path.to_owned(), source })?;
         Ok(Self::new(None, file.into()))
     }
 

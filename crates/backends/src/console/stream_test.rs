@@ -129,12 +129,17 @@ fn a_terminal_that_is_closed_is_told_of() {
 #[test]
 fn output_to_a_file_is_all_there() {
     let path = std::env::temp_dir().join(format!("strata-console-file-{}", std::process::id()));
-    fs::write(&path, "what was there before, and longer").unwrap();
+    fs::write(&path, "before ").unwrap();
     let mut guest = Guest::new(Stream::to_file(&path).unwrap());
     guest.print(b"one ");
     guest.print(b"two");
     assert!(guest.has_printed() && guest.has_printed());
-    assert_eq!(fs::read(&path).unwrap(), b"one two");
+    assert_eq!(fs::read(&path).unwrap(), b"before one two");
+    fs::remove_file(&path).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let error = Stream::to_file(&path).unwrap_err();
+    let FileError::Open { source, .. } = error;
+    assert_eq!(source.raw_os_error(), Some(libc::ENXIO), "nobody reads it");
     fs::remove_file(&path).unwrap();
     let error = Stream::to_file(Path::new("/nowhere/console")).unwrap_err();
     assert!(error.to_string().contains("/nowhere/console"), "{error}");
