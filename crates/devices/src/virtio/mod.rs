@@ -14,6 +14,7 @@
 //! | --- | --- | --- |
 //! | [`net`] | 1 | network card |
 //! | [`block`] | 2 | disks |
+//! | [`console`] | 3 | terminals and other streams of bytes |
 //! | [`rng`] | 4 | entropy |
 //! | [`balloon`] | 5 | memory that the guest gives back |
 //! | [`vsock`] | 19 | stream sockets between the guest and the host |
@@ -33,6 +34,7 @@ pub mod balloon;
 pub mod block;
 mod buffer;
 mod common;
+pub mod console;
 mod device;
 mod interrupt;
 mod mmio;
