@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::mem;
 use std::os::unix::net::UnixStream;
 use std::process::ChildStderr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::ioctl_fionbio;
@@ -89,7 +90,7 @@ pub struct VhostUserFs {
     config: [u8; CONFIG],
     talk: Talk,
     /// The same connection: it is cut when the conversation has ended in disagreement.
-    stream: UnixStream,
+    stream: Arc<UnixStream>,
     process: Option<Process>,
     patience: Duration,
     post: Post<Ear>,
@@ -111,8 +112,7 @@ impl VhostUserFs {
         let place = tag_bytes(tag).ok_or_else(|| FsError::Tag { tag: tag.into() })?;
         can_share(memory)?;
         let no_descriptors = |source| FsError::Descriptors { tag: tag.into(), source };
-        let stream = server.stream.try_clone().map_err(no_descriptors)?;
-        let mut talk = Talk::new(stream, server.patience_at_start);
+        let mut talk = Talk::new(Arc::clone(&server.stream), server.patience_at_start);
         let queues = match (talk.shake_hands(feature::OF_RING, FEWEST_QUEUES), &mut server.process) {
             (Ok(queues), _) => queues.min(MOST_QUEUES),
             (Err(error), process) => return Err(unusable(error, process.as_mut())),
@@ -124,7 +124,7 @@ impl VhostUserFs {
         config[..TAG].copy_from_slice(&place);
         config[TAG..].copy_from_slice(&request_queues.to_le_bytes());
         let count = request_queues as usize + 1;
-        let stream = server.stream.try_clone().map_err(no_descriptors)?;
+        let stream = Arc::clone(&server.stream);
         let stderr = server.process.as_mut().and_then(|process| process.stderr.take());
         Ok(Self {
             config,
@@ -266,7 +266,7 @@ impl<M: GuestAddressSpace<M: GuestMemoryBackend>> VirtioDevice<M> for VhostUserF
 #[derive(Debug)]
 struct Ear {
     tag: String,
-    stream: UnixStream,
+    stream: Arc<UnixStream>,
     stderr: Option<ChildStderr>,
     /// How much more of what the server says is passed on.
     left_to_say: usize,
@@ -282,7 +282,7 @@ const STDERR: u32 = 1;
 const MOST_MESSAGES: usize = 16;
 
 impl Ear {
-    fn new(tag: &str, stream: UnixStream, stderr: Option<ChildStderr>) -> Self {
+    fn new(tag: &str, stream: Arc<UnixStream>, stderr: Option<ChildStderr>) -> Self {
         Self { tag: tag.into(), stream, stderr, left_to_say: MOST_MESSAGES, interrupt: None, is_lost: false }
     }
 
@@ -319,7 +319,7 @@ impl Ear {
 impl Worker for Ear {
     fn init(&mut self, ops: &mut EventOps<'_>) {
         // Answers on it are not for here: they are waited for where the questions are asked.
-        watch(ops, &self.stream, STREAM, EventSet::HANG_UP | EventSet::READ_HANG_UP);
+        watch(ops, &*self.stream, STREAM, EventSet::HANG_UP | EventSet::READ_HANG_UP);
         if let Some(stderr) = &self.stderr {
             let watched = ioctl_fionbio(stderr, true).map_err(io::Error::from);
             if watched.is_err() || ops.add(Events::with_data(stderr, STDERR, EventSet::IN)).is_err() {

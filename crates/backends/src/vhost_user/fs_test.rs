@@ -1,12 +1,14 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 use strata_devices::virtio::VirtioMmio;
-use strata_devices::virtio::testing::{FREE, RAM};
+use strata_devices::virtio::testing::{Bench, FREE, RAM};
 use strata_devices::{NoIrq, conformance};
 
 use super::super::testing::{Heard, Reaction, Scripted, bench, memory};
@@ -179,8 +181,6 @@ fn faulty(
     (bench(Server { patience, ..server }), scripted)
 }
 
-use strata_devices::virtio::testing::Bench;
-
 #[test]
 fn what_goes_wrong_when_the_driver_starts_leaves_it_with_a_device_that_needs_a_reset() {
     let long = Duration::from_secs(20);
@@ -225,6 +225,28 @@ fn a_reset_does_not_wait_for_ever_and_cuts_off_who_does_not_answer_it() {
     assert!({ scripted.stream() }.write_all(b"late").is_err());
     bench.start(0);
     assert!(bench.needs_reset());
+}
+
+#[test]
+fn what_a_server_says_is_passed_on_only_so_often_and_its_silence_wakes_nobody() {
+    let (_scripted, server) = proper();
+    let lines = "i=0; while [ $i -lt 40 ]; do echo a line of many >&2; read answer; i=$((i+1)); done";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", lines]).stdin(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut bench = bench(Server { process: Some(Process::new(child)), ..server });
+    for line in 1..20 {
+        let left = MOST_MESSAGES.saturating_sub(line);
+        bench.run_until(|bench| bench.device().post.lock().left_to_say == left);
+        stdin.write_all(b"\n").unwrap();
+    }
+    drop(stdin);
+    // It ends, with its words, and that is no reason to think that the connection has: this one is another's.
+    bench.run_until(|bench| bench.device().post.lock().stderr.is_none());
+    assert_eq!(bench.run(), 0);
+    bench.start(0);
+    assert!(!bench.needs_reset());
 }
 
 #[test]
