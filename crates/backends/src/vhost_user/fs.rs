@@ -19,7 +19,7 @@ use vm_memory::{GuestAddressSpace, GuestMemoryBackend};
 use super::memory::table;
 use super::server::{Process, cut_off, printable};
 use super::talk::{PROTOCOL_FEATURES, Request, Talk, TalkError};
-use super::{MemoryError, Server, can_share};
+use super::{MemoryError, Server};
 
 /// The longest tag, in bytes: what the configuration space has room for.
 const TAG: usize = 36;
@@ -42,9 +42,6 @@ pub enum FsError {
         /// The tag.
         tag: String,
     },
-    /// The server cannot have the guest's memory.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
     /// The server is none that can be worked with.
     #[error(transparent)]
     Talk(#[from] TalkError),
@@ -64,11 +61,20 @@ pub enum FsError {
     },
 }
 
+/// Why the server does not work for a driver.
+#[derive(Debug, Error)]
+enum StartError {
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    Talk(#[from] TalkError),
+}
+
 /// A virtio-fs device whose requests a vhost-user server answers. The driver mounts it by its tag.
 ///
 /// ```no_run
 /// use std::sync::{Arc, Mutex};
-/// use strata_backends::vhost_user::{Share, VhostUserFs, Virtiofsd};
+/// use strata_backends::vhost_user::{Share, VhostUserFs, Virtiofsd, can_share};
 /// use strata_devices::NoIrq;
 /// use strata_devices::virtio::VirtioMmio;
 /// use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
@@ -78,9 +84,10 @@ pub enum FsError {
 /// file.set_len(64 << 20)?;
 /// let ram = [(GuestAddress(0), 64 << 20, Some(FileOffset::new(file, 0)))];
 /// let memory = Arc::new(GuestMemoryMmap::<()>::from_ranges_with_files(ram)?);
+/// can_share(&*memory)?;
 ///
 /// let share = Share { dir: "/srv/www".into(), read_only: true };
-/// let device = VhostUserFs::new(Virtiofsd::find()?.start(&share)?, "www", &*memory)?;
+/// let device = VhostUserFs::new(Virtiofsd::find()?.start(&share)?, "www")?;
 /// let worker = device.worker(); // for an event loop
 /// let registers = Mutex::new(VirtioMmio::new(device, memory, Arc::new(NoIrq))); // for an MMIO bus
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -102,15 +109,16 @@ pub struct VhostUserFs {
 }
 
 impl VhostUserFs {
-    /// A device that `server` works for, in a guest with this memory. This speaks with the server, and waits for its answers:
-    /// 30 seconds at most for each.
+    /// A device that `server` works for. This speaks with the server, and waits for its answers: 30 seconds at most for each.
+    ///
+    /// The guest's memory has to be of a kind that the server can have, which [`can_share`](super::can_share) finds out before
+    /// there is a driver. Otherwise what the driver gets is a device that needs a reset.
     ///
     /// # Errors
     ///
     /// Each case of [`FsError`].
-    pub fn new(mut server: Server, tag: &str, memory: &impl GuestMemoryBackend) -> Result<Self, FsError> {
+    pub fn new(mut server: Server, tag: &str) -> Result<Self, FsError> {
         let place = tag_bytes(tag).ok_or_else(|| FsError::Tag { tag: tag.into() })?;
-        can_share(memory)?;
         let no_descriptors = |source| FsError::Descriptors { tag: tag.into(), source };
         let mut talk = Talk::new(Arc::clone(&server.stream), server.patience_at_start);
         let queues = match (talk.shake_hands(feature::OF_RING, FEWEST_QUEUES), &mut server.process) {
@@ -149,7 +157,7 @@ impl VhostUserFs {
         self.process.as_ref().map(Process::group)
     }
 
-    fn start<M>(&mut self, activation: &Activation<M>) -> Result<(), FsError>
+    fn start<M>(&mut self, activation: &Activation<M>) -> Result<(), StartError>
     where
         M: GuestAddressSpace<M: GuestMemoryBackend>,
     {

@@ -38,7 +38,7 @@ fn the_driver_reads_tag_and_number_of_queues() {
 fn tags_have_36_bytes_at_most() {
     let make = |tag: &str| {
         let (_scripted, server) = proper();
-        VhostUserFs::new(server, tag, &*memory()).map(|device| device.config)
+        VhostUserFs::new(server, tag).map(|device| device.config)
     };
     let longest = "ä".repeat(18);
     assert!(make(&longest).unwrap().starts_with(longest.as_bytes()));
@@ -48,13 +48,16 @@ fn tags_have_36_bytes_at_most() {
 }
 
 #[test]
-fn memory_that_the_server_cannot_have_is_an_error_at_once() {
-    let memory =
-        vm_memory::GuestMemoryMmap::<()>::from_ranges(&[(vm_memory::GuestAddress(0), 0x1000)]).unwrap();
+fn a_guest_whose_memory_the_server_cannot_have_gets_a_device_that_needs_a_reset() {
     let (scripted, server) = proper();
-    let error = VhostUserFs::new(server, "tag", &memory).unwrap_err();
-    assert!(matches!(error, FsError::Memory(MemoryError::NotShared { start: 0 })), "{error}");
-    assert!(scripted.heard().is_empty());
+    let device = VhostUserFs::new(server, "tag").unwrap();
+    let worker = device.worker();
+    let mut bench = Bench::new(device, vec![worker]);
+    scripted.heard();
+    bench.start(0);
+    assert!(bench.needs_reset());
+    assert!(!scripted.heard().iter().any(|heard| heard.is(Request::SetMemTable)));
+    bench.reset();
 }
 
 #[test]
@@ -259,7 +262,7 @@ fn dropping_the_device_ends_the_conversation() {
             Reaction::Proper
         }
     });
-    drop(VhostUserFs::new(server, "tag", &*memory()).unwrap());
+    drop(VhostUserFs::new(server, "tag").unwrap());
     wait.recv().unwrap();
     drop(scripted);
 }
@@ -284,7 +287,7 @@ fn bears_what_a_guest_does_to_it() {
             Reaction::Proper
         });
         servers.lock().unwrap().push(scripted);
-        let device = VhostUserFs::new(server, "tag", &*memory).unwrap();
+        let device = VhostUserFs::new(server, "tag").unwrap();
         Mutex::new(VirtioMmio::new(device, Arc::clone(&memory), Arc::new(NoIrq)))
     };
     conformance::check("virtio-fs", VirtioMmio::LEN, make).unwrap();

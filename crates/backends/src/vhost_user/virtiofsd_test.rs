@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use super::super::testing::{TempDir, memory};
+use super::super::testing::TempDir;
 use super::super::{FsError, TalkError, VhostUserFs};
 use super::*;
 
@@ -93,7 +93,7 @@ fn start(otherwise: &str, patience_at_start: Duration) -> FsError {
     let virtiofsd = Virtiofsd::at(program(&dir, NEW, otherwise)).unwrap();
     let server = virtiofsd.start(&Share { dir: dir.path().into(), read_only: false }).unwrap();
     let server = Server { patience_at_start, ..server };
-    VhostUserFs::new(server, "tag", &*memory()).unwrap_err()
+    VhostUserFs::new(server, "tag").unwrap_err()
 }
 
 #[test]
