@@ -39,7 +39,7 @@ fn each_kind_is_spoken_to_in_its_own_way() {
     assert_eq!(arguments(&virtiofsd(NEW), "/srv/a,b", false).unwrap(), rust);
     assert_eq!(arguments(&virtiofsd(NEW), "/srv/a,b", true).unwrap(), format!("{rust} --readonly"));
     assert_eq!(arguments(&virtiofsd(OLD), "/srv/a,b", false).unwrap(), rust);
-    let c = "--fd=0 -o sandbox=namespace,log_level=warn,source=/srv/a\\,b\\\\c";
+    let c = "--fd=0 -o sandbox=namespace,log_level=err,source=/srv/a\\,b\\\\c";
     assert_eq!(arguments(&virtiofsd(C), "/srv/a,b\\c", false).unwrap(), c);
     let chroot = virtiofsd(C).sandbox(Sandbox::Chroot);
     assert!(arguments(&chroot, "/srv", false).unwrap().contains("sandbox=chroot"));
