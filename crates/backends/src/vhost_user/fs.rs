@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::mem;
 use std::os::unix::net::UnixStream;
 use std::process::ChildStderr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::ioctl_fionbio;
@@ -18,7 +19,7 @@ use vm_memory::{GuestAddressSpace, GuestMemoryBackend};
 use super::memory::table;
 use super::server::{Process, cut_off, printable};
 use super::talk::{PROTOCOL_FEATURES, Request, Talk, TalkError};
-use super::{MemoryError, Server, can_share};
+use super::{MemoryError, Server};
 
 /// The longest tag, in bytes: what the configuration space has room for.
 const TAG: usize = 36;
@@ -41,9 +42,6 @@ pub enum FsError {
         /// The tag.
         tag: String,
     },
-    /// The server cannot have the guest's memory.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
     /// The server is none that can be worked with.
     #[error(transparent)]
     Talk(#[from] TalkError),
@@ -63,11 +61,20 @@ pub enum FsError {
     },
 }
 
+/// Why the server does not work for a driver.
+#[derive(Debug, Error)]
+enum StartError {
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    Talk(#[from] TalkError),
+}
+
 /// A virtio-fs device whose requests a vhost-user server answers. The driver mounts it by its tag.
 ///
 /// ```no_run
 /// use std::sync::{Arc, Mutex};
-/// use strata_backends::vhost_user::{Share, VhostUserFs, Virtiofsd};
+/// use strata_backends::vhost_user::{Share, VhostUserFs, Virtiofsd, can_share};
 /// use strata_devices::NoIrq;
 /// use strata_devices::virtio::VirtioMmio;
 /// use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
@@ -77,9 +84,10 @@ pub enum FsError {
 /// file.set_len(64 << 20)?;
 /// let ram = [(GuestAddress(0), 64 << 20, Some(FileOffset::new(file, 0)))];
 /// let memory = Arc::new(GuestMemoryMmap::<()>::from_ranges_with_files(ram)?);
+/// can_share(&*memory)?;
 ///
 /// let share = Share { dir: "/srv/www".into(), read_only: true };
-/// let device = VhostUserFs::new(Virtiofsd::find()?.start(&share)?, "www", &*memory)?;
+/// let device = VhostUserFs::new(Virtiofsd::find()?.start(&share)?, "www")?;
 /// let worker = device.worker(); // for an event loop
 /// let registers = Mutex::new(VirtioMmio::new(device, memory, Arc::new(NoIrq))); // for an MMIO bus
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -89,7 +97,7 @@ pub struct VhostUserFs {
     config: [u8; CONFIG],
     talk: Talk,
     /// The same connection: it is cut when the conversation has ended in disagreement.
-    stream: UnixStream,
+    stream: Arc<UnixStream>,
     process: Option<Process>,
     patience: Duration,
     post: Post<Ear>,
@@ -101,18 +109,18 @@ pub struct VhostUserFs {
 }
 
 impl VhostUserFs {
-    /// A device that `server` works for, in a guest with this memory. This speaks with the server, and waits for its answers:
-    /// 30 seconds at most for each.
+    /// A device that `server` works for. This speaks with the server, and waits for its answers: 30 seconds at most for each.
+    ///
+    /// The guest's memory has to be of a kind that the server can have, which [`can_share`](super::can_share) finds out before
+    /// there is a driver. Otherwise what the driver gets is a device that needs a reset.
     ///
     /// # Errors
     ///
     /// Each case of [`FsError`].
-    pub fn new(mut server: Server, tag: &str, memory: &impl GuestMemoryBackend) -> Result<Self, FsError> {
+    pub fn new(mut server: Server, tag: &str) -> Result<Self, FsError> {
         let place = tag_bytes(tag).ok_or_else(|| FsError::Tag { tag: tag.into() })?;
-        can_share(memory)?;
         let no_descriptors = |source| FsError::Descriptors { tag: tag.into(), source };
-        let stream = server.stream.try_clone().map_err(no_descriptors)?;
-        let mut talk = Talk::new(stream, server.patience_at_start);
+        let mut talk = Talk::new(Arc::clone(&server.stream), server.patience_at_start);
         let queues = match (talk.shake_hands(feature::OF_RING, FEWEST_QUEUES), &mut server.process) {
             (Ok(queues), _) => queues.min(MOST_QUEUES),
             (Err(error), process) => return Err(unusable(error, process.as_mut())),
@@ -124,7 +132,7 @@ impl VhostUserFs {
         config[..TAG].copy_from_slice(&place);
         config[TAG..].copy_from_slice(&request_queues.to_le_bytes());
         let count = request_queues as usize + 1;
-        let stream = server.stream.try_clone().map_err(no_descriptors)?;
+        let stream = Arc::clone(&server.stream);
         let stderr = server.process.as_mut().and_then(|process| process.stderr.take());
         Ok(Self {
             config,
@@ -149,7 +157,7 @@ impl VhostUserFs {
         self.process.as_ref().map(Process::group)
     }
 
-    fn start<M>(&mut self, activation: &Activation<M>) -> Result<(), FsError>
+    fn start<M>(&mut self, activation: &Activation<M>) -> Result<(), StartError>
     where
         M: GuestAddressSpace<M: GuestMemoryBackend>,
     {
@@ -266,7 +274,7 @@ impl<M: GuestAddressSpace<M: GuestMemoryBackend>> VirtioDevice<M> for VhostUserF
 #[derive(Debug)]
 struct Ear {
     tag: String,
-    stream: UnixStream,
+    stream: Arc<UnixStream>,
     stderr: Option<ChildStderr>,
     /// How much more of what the server says is passed on.
     left_to_say: usize,
@@ -282,7 +290,7 @@ const STDERR: u32 = 1;
 const MOST_MESSAGES: usize = 16;
 
 impl Ear {
-    fn new(tag: &str, stream: UnixStream, stderr: Option<ChildStderr>) -> Self {
+    fn new(tag: &str, stream: Arc<UnixStream>, stderr: Option<ChildStderr>) -> Self {
         Self { tag: tag.into(), stream, stderr, left_to_say: MOST_MESSAGES, interrupt: None, is_lost: false }
     }
 
@@ -319,7 +327,7 @@ impl Ear {
 impl Worker for Ear {
     fn init(&mut self, ops: &mut EventOps<'_>) {
         // Answers on it are not for here: they are waited for where the questions are asked.
-        watch(ops, &self.stream, STREAM, EventSet::HANG_UP | EventSet::READ_HANG_UP);
+        watch(ops, &*self.stream, STREAM, EventSet::HANG_UP | EventSet::READ_HANG_UP);
         if let Some(stderr) = &self.stderr {
             let watched = ioctl_fionbio(stderr, true).map_err(io::Error::from);
             if watched.is_err() || ops.add(Events::with_data(stderr, STDERR, EventSet::IN)).is_err() {

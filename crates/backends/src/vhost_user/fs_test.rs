@@ -1,12 +1,14 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 use strata_devices::virtio::VirtioMmio;
-use strata_devices::virtio::testing::{FREE, RAM};
+use strata_devices::virtio::testing::{Bench, FREE, RAM};
 use strata_devices::{NoIrq, conformance};
 
 use super::super::testing::{Heard, Reaction, Scripted, bench, memory};
@@ -36,7 +38,7 @@ fn the_driver_reads_tag_and_number_of_queues() {
 fn tags_have_36_bytes_at_most() {
     let make = |tag: &str| {
         let (_scripted, server) = proper();
-        VhostUserFs::new(server, tag, &*memory()).map(|device| device.config)
+        VhostUserFs::new(server, tag).map(|device| device.config)
     };
     let longest = "ä".repeat(18);
     assert!(make(&longest).unwrap().starts_with(longest.as_bytes()));
@@ -46,13 +48,16 @@ fn tags_have_36_bytes_at_most() {
 }
 
 #[test]
-fn memory_that_the_server_cannot_have_is_an_error_at_once() {
-    let memory =
-        vm_memory::GuestMemoryMmap::<()>::from_ranges(&[(vm_memory::GuestAddress(0), 0x1000)]).unwrap();
+fn a_guest_whose_memory_the_server_cannot_have_gets_a_device_that_needs_a_reset() {
     let (scripted, server) = proper();
-    let error = VhostUserFs::new(server, "tag", &memory).unwrap_err();
-    assert!(matches!(error, FsError::Memory(MemoryError::NotShared { start: 0 })), "{error}");
-    assert!(scripted.heard().is_empty());
+    let device = VhostUserFs::new(server, "tag").unwrap();
+    let worker = device.worker();
+    let mut bench = Bench::new(device, vec![worker]);
+    scripted.heard();
+    bench.start(0);
+    assert!(bench.needs_reset());
+    assert!(!scripted.heard().iter().any(|heard| heard.is(Request::SetMemTable)));
+    bench.reset();
 }
 
 #[test]
@@ -179,8 +184,6 @@ fn faulty(
     (bench(Server { patience, ..server }), scripted)
 }
 
-use strata_devices::virtio::testing::Bench;
-
 #[test]
 fn what_goes_wrong_when_the_driver_starts_leaves_it_with_a_device_that_needs_a_reset() {
     let long = Duration::from_secs(20);
@@ -228,6 +231,28 @@ fn a_reset_does_not_wait_for_ever_and_cuts_off_who_does_not_answer_it() {
 }
 
 #[test]
+fn what_a_server_says_is_passed_on_only_so_often_and_its_silence_wakes_nobody() {
+    let (_scripted, server) = proper();
+    let lines = "i=0; while [ $i -lt 40 ]; do echo a line of many >&2; read answer; i=$((i+1)); done";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", lines]).stdin(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut bench = bench(Server { process: Some(Process::new(child)), ..server });
+    for line in 1..20 {
+        let left = MOST_MESSAGES.saturating_sub(line);
+        bench.run_until(|bench| bench.device().post.lock().left_to_say == left);
+        stdin.write_all(b"\n").unwrap();
+    }
+    drop(stdin);
+    // It ends, with its words, and that is no reason to think that the connection has: this one is another's.
+    bench.run_until(|bench| bench.device().post.lock().stderr.is_none());
+    assert_eq!(bench.run(), 0);
+    bench.start(0);
+    assert!(!bench.needs_reset());
+}
+
+#[test]
 fn dropping_the_device_ends_the_conversation() {
     let (ended, wait) = mpsc::channel();
     let (scripted, server) = Scripted::new({
@@ -237,7 +262,7 @@ fn dropping_the_device_ends_the_conversation() {
             Reaction::Proper
         }
     });
-    drop(VhostUserFs::new(server, "tag", &*memory()).unwrap());
+    drop(VhostUserFs::new(server, "tag").unwrap());
     wait.recv().unwrap();
     drop(scripted);
 }
@@ -262,7 +287,7 @@ fn bears_what_a_guest_does_to_it() {
             Reaction::Proper
         });
         servers.lock().unwrap().push(scripted);
-        let device = VhostUserFs::new(server, "tag", &*memory).unwrap();
+        let device = VhostUserFs::new(server, "tag").unwrap();
         Mutex::new(VirtioMmio::new(device, Arc::clone(&memory), Arc::new(NoIrq)))
     };
     conformance::check("virtio-fs", VirtioMmio::LEN, make).unwrap();

@@ -40,7 +40,7 @@ fn bench(virtiofsd: &Virtiofsd, dir: PathBuf, read_only: bool) -> Option<Bench<V
     for sandbox in [Sandbox::Namespace, Sandbox::Chroot] {
         let memory = memory();
         let server = virtiofsd.clone().sandbox(sandbox).start(&share).unwrap();
-        match VhostUserFs::new(server, "tag", &*memory) {
+        match VhostUserFs::new(server, "tag") {
             Ok(device) => {
                 let worker = device.worker();
                 return Some(Bench::with_memory(device, vec![worker], memory));
@@ -190,7 +190,7 @@ fn a_server_that_hangs_is_killed_by_the_reset() {
         let memory = memory();
         let server = virtiofsd.clone().start(&share).unwrap();
         let server = super::Server { patience: Duration::from_millis(500), ..server };
-        let Ok(device) = VhostUserFs::new(server, "tag", &*memory) else {
+        let Ok(device) = VhostUserFs::new(server, "tag") else {
             eprintln!("not run: a hanging server: it cannot shut itself in here");
             return;
         };
@@ -222,7 +222,7 @@ fn a_server_ends_with_the_device_and_with_the_thread_that_started_it() {
                 let share = Share { dir: dir.path().into(), read_only: false };
                 let server = virtiofsd.clone().start(&share).unwrap();
                 let memory = memory();
-                VhostUserFs::new(server, "tag", &*memory).map(|device| (device, memory))
+                VhostUserFs::new(server, "tag").map(|device| (device, memory))
             };
             let Ok((device, memory)) = scope.spawn(start).join().unwrap() else { return None };
             let worker = device.worker();

@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -34,7 +35,7 @@ const PATIENCE_AT_START: Duration = Duration::from_secs(30);
 /// If the process was started by us ([`Virtiofsd`](super::Virtiofsd)), it ends when this, or the device that it is given
 /// to, is dropped.
 pub struct Server {
-    pub(super) stream: UnixStream,
+    pub(super) stream: Arc<UnixStream>,
     pub(super) process: Option<Process>,
     pub(super) patience: Duration,
     pub(super) patience_at_start: Duration,
@@ -62,7 +63,12 @@ impl Server {
 
     /// A server at the other end of a connection.
     pub fn from_stream(stream: UnixStream) -> Self {
-        Self { stream, process: None, patience: PATIENCE, patience_at_start: PATIENCE_AT_START }
+        Self {
+            stream: Arc::new(stream),
+            process: None,
+            patience: PATIENCE,
+            patience_at_start: PATIENCE_AT_START,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strata_devices::virtio::{Doorbell, Virtqueue};
@@ -105,14 +106,14 @@ const REPLY_ACK: u64 = 1 << 3;
 /// A conversation.
 #[derive(Debug)]
 pub(super) struct Talk {
-    stream: UnixStream,
+    stream: Arc<UnixStream>,
     limit: Duration,
     acknowledged: bool,
 }
 
 impl Talk {
     /// Not a word has been said yet. No answer is waited for longer than `limit`.
-    pub(super) fn new(stream: UnixStream, limit: Duration) -> Self {
+    pub(super) fn new(stream: Arc<UnixStream>, limit: Duration) -> Self {
         Self { stream, limit, acknowledged: false }
     }
 
@@ -226,7 +227,7 @@ impl Talk {
             }
             let error = |source| TalkError::Socket { request, source };
             self.stream.set_read_timeout(Some(left)).map_err(error)?;
-            match self.stream.read(into) {
+            match (&*self.stream).read(into) {
                 Ok(0) => return Err(TalkError::HungUp(request)),
                 Ok(got) => into = into.get_mut(got..).unwrap_or_default(),
                 Err(error) if is_hangup(&error) => return Err(TalkError::HungUp(request)),

@@ -86,7 +86,7 @@ fn single_bytes_do_not_prolong_the_wait() {
             std::thread::sleep(Duration::from_millis(50));
         }
     });
-    let mut talk = Talk::new(ours, Duration::from_millis(100));
+    let mut talk = Talk::new(Arc::new(ours), Duration::from_millis(100));
     let error = talk.get(Request::GetFeatures, &[]).unwrap_err();
     assert!(matches!(error, TalkError::Silent { .. }), "{error}");
     drop(talk);
@@ -103,7 +103,7 @@ proptest! {
         said.extend(bytes);
         theirs.write_all(&said).unwrap();
         theirs.shutdown(std::net::Shutdown::Write).unwrap();
-        let answer = Talk::new(ours, LONG).get(Request::GetFeatures, &[]);
+        let answer = Talk::new(Arc::new(ours), LONG).get(Request::GetFeatures, &[]);
         prop_assert_eq!(answer.is_ok(), said.len() >= 20 && said[..12] == super::super::testing::answer(1, 0)[..12]);
     }
 }

@@ -174,7 +174,7 @@ fn proper(message: &Heard) -> Option<u64> {
 /// A bench with a share that this server works for.
 pub(super) fn bench(server: Server) -> Bench<VhostUserFs> {
     let memory = memory();
-    let device = VhostUserFs::new(server, "tag", &*memory).unwrap();
+    let device = VhostUserFs::new(server, "tag").unwrap();
     let worker = device.worker();
     Bench::with_memory(device, vec![worker], memory)
 }

@@ -251,7 +251,8 @@ impl Virtiofsd {
                 arguments.extend(read_only.then(|| "--readonly".into()));
             }
             Dialect::C => {
-                let options = format!("sandbox={sandbox},log_level=warn,source=");
+                // At every reset it warns of what its authors have not written yet.
+                let options = format!("sandbox={sandbox},log_level=err,source=");
                 let mut options = options.into_bytes();
                 options.extend(escaped(dir.as_os_str()));
                 arguments.extend(["-o".into(), OsString::from_vec(options)]);

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use super::super::testing::{TempDir, memory};
+use super::super::testing::TempDir;
 use super::super::{FsError, TalkError, VhostUserFs};
 use super::*;
 
@@ -39,7 +39,7 @@ fn each_kind_is_spoken_to_in_its_own_way() {
     assert_eq!(arguments(&virtiofsd(NEW), "/srv/a,b", false).unwrap(), rust);
     assert_eq!(arguments(&virtiofsd(NEW), "/srv/a,b", true).unwrap(), format!("{rust} --readonly"));
     assert_eq!(arguments(&virtiofsd(OLD), "/srv/a,b", false).unwrap(), rust);
-    let c = "--fd=0 -o sandbox=namespace,log_level=warn,source=/srv/a\\,b\\\\c";
+    let c = "--fd=0 -o sandbox=namespace,log_level=err,source=/srv/a\\,b\\\\c";
     assert_eq!(arguments(&virtiofsd(C), "/srv/a,b\\c", false).unwrap(), c);
     let chroot = virtiofsd(C).sandbox(Sandbox::Chroot);
     assert!(arguments(&chroot, "/srv", false).unwrap().contains("sandbox=chroot"));
@@ -93,7 +93,7 @@ fn start(otherwise: &str, patience_at_start: Duration) -> FsError {
     let virtiofsd = Virtiofsd::at(program(&dir, NEW, otherwise)).unwrap();
     let server = virtiofsd.start(&Share { dir: dir.path().into(), read_only: false }).unwrap();
     let server = Server { patience_at_start, ..server };
-    VhostUserFs::new(server, "tag", &*memory()).unwrap_err()
+    VhostUserFs::new(server, "tag").unwrap_err()
 }
 
 #[test]
