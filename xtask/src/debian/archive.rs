@@ -41,6 +41,10 @@ pub(crate) enum ArchiveError {
          archive to /etc/apt/sources.list and type: apt-get update"
     )]
     NoPackages { release: String },
+    #[error(
+        "apt-get knows no package {0}; see what `apt-cache search linux-image` lists, or type: apt-get update"
+    )]
+    NoKernel(String),
 }
 
 /// The name of this host's release, such as `bookworm`.
@@ -91,6 +95,22 @@ pub(super) fn find(release: &str, tools: &Tools) -> Result<Archive, ArchiveError
     dump.arg("dump");
     let dump = capture(dump).map_err(|source| ArchiveError::Start("apt-config dump", source))?;
     Ok(Archive { sources, settings: reach(&dump.output), kernel })
+}
+
+/// Asks whether there is a package of this name at all: to find out later costs a minute.
+pub(super) fn check_package(name: &str, tools: &Tools) -> Result<(), ArchiveError> {
+    let is_known = || {
+        let mut show = Command::new("apt-cache");
+        show.args(["show", "--quiet", "--", name]);
+        capture(show)
+            .map_err(|source| ArchiveError::Start("apt-cache show", source))
+            .map(|it| it.status.success())
+    };
+    if is_known()? {
+        return Ok(());
+    }
+    tools.refresh().map_err(|source| ArchiveError::Start("apt-get update", source))?;
+    if is_known()? { Ok(()) } else { Err(ArchiveError::NoKernel(name.to_owned())) }
 }
 
 fn targets() -> Result<String, ArchiveError> {

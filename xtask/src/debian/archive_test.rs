@@ -58,3 +58,14 @@ Acquire::Retries \"3\";
     assert_eq!(reach.lines().count(), 3, "{reach}");
     assert!(reach.starts_with("Acquire::http::Proxy \"http://proxy.example:3128\";\n"), "{reach}");
 }
+
+#[test]
+fn a_kernel_that_is_no_package_is_named() {
+    let tools = Tools::of_this_process(false);
+    if tools.find("apt-cache").is_none() {
+        eprintln!("not run: packages of the archive: no apt-cache");
+        return;
+    }
+    let error = check_package("linux-image-none", &tools).unwrap_err();
+    assert!(error.to_string().starts_with("apt-get knows no package linux-image-none; see what"), "{error}");
+}

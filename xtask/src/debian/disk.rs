@@ -103,6 +103,7 @@ pub(crate) fn disk(kernel: Option<&str>, tools: &Tools) -> Result<Disk, DiskErro
     }
     let archive = archive::find(&release, tools)?;
     let kernel = kernel.unwrap_or(archive.kernel);
+    archive::check_package(kernel, tools)?;
     let folder = cache.get(&key(&release, kernel), |new| {
         Build { new, release: &release, kernel, archive: &archive }.run(tools)
     })?;
