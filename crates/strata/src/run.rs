@@ -1,7 +1,8 @@
 //! `strata run`.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read as _};
+use std::io::{self, BufWriter, PipeReader, Read as _};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use strata_vmm::file_fault::FileState;
 use strata_vmm::kvm::{CallError, StraceLog};
 use strata_vmm::machine::{BuildError, RunError};
 use strata_vmm::vcpu::Vcpu as _;
-use strata_vmm::{Config, ExitLog, Machine, Outcome, Stop};
+use strata_vmm::{Config, ExitLog, Machine, MachineBuilder, Outcome, Stop};
 
 use crate::cli::RunOptions;
 use crate::keyboard::Keyboard;
@@ -63,19 +64,30 @@ impl Error {
 pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let config = config(options)?;
     let dirty_log = config.memory.dirty_log;
+    let has_stdio = config.console.iter().any(|console| console.to == ConsoleTo::Stdio);
     // Found once: a guest without a serial port has nobody to type to.
-    let input = if config.devices.serial == Serial::Stdio { Input::find() } else { Input::Nothing };
+    let has_input = has_stdio || config.devices.serial == Serial::Stdio;
+    let input = if has_input { Input::find() } else { Input::Nothing };
     let plain = options.report.is_none() && options.record.is_none();
     let output = Output::new(options.report.is_some());
     let mut builder = Machine::builder(config).console(output.clone());
-    match &input {
-        Input::Nothing => {}
-        Input::Stream => builder = builder.input(Stdin),
+    let keys = match &input {
         Input::Terminal(_) => {
             let (keyboard, keys) = Keyboard::new(builder.control()).map_err(Error::Input)?;
-            builder = builder.input(keys).event_source(Box::new(keyboard));
+            builder = builder.event_source(Box::new(keyboard));
+            Some(keys)
         }
-    }
+        Input::Nothing | Input::Stream => None,
+    };
+    builder = if has_stdio {
+        console_at_stdio(builder, &input, keys).map_err(Error::Input)?
+    } else {
+        match (&input, keys) {
+            (_, Some(keys)) => builder.input(keys),
+            (Input::Stream, None) => builder.input(Stdin),
+            (_, None) => builder,
+        }
+    };
     if options.show_ioctls {
         let control = builder.control();
         let out = Unhurried::new(io::stderr(), move || control.stopped().is_some());
@@ -86,6 +98,9 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
         && !options.quiet
     {
         mention(&crate::in_one_line(why));
+    }
+    for pty in machine.ptys() {
+        mention(&format!("a console of the guest's is at {}", pty.display()));
     }
     let button = machine.power_button();
     // A file that cannot be written should be known before the guest runs, not after; and of a run that was refused
@@ -124,6 +139,20 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
         }
     }
     Ok(stop.exit_code())
+}
+
+/// Gives a virtio console what a serial port would have: the keys of a terminal, or all of standard input.
+fn console_at_stdio(
+    builder: MachineBuilder,
+    input: &Input,
+    keys: Option<PipeReader>,
+) -> io::Result<MachineBuilder> {
+    let input = match (input, keys) {
+        (_, Some(keys)) => Some(keys.into()),
+        (Input::Stream, None) => Some(io::stdin().as_fd().try_clone_to_owned()?),
+        (_, None) => None,
+    };
+    Ok(builder.stdio(input, io::stdout().as_fd().try_clone_to_owned()?))
 }
 
 /// For whoever sits at a terminal whose Ctrl-C is the guest's.

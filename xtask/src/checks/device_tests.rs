@@ -81,7 +81,8 @@ const SHARE: Test = Test {
 
 /// Comes with Debian 12's QEMU; elsewhere with a package of its own.
 fn virtiofsd(tools: &Tools) -> Option<PathBuf> {
-    let places = ["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/lib/qemu/virtiofsd"].map(PathBuf::from);
+    let places =
+        ["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/lib/qemu/virtiofsd"].map(PathBuf::from);
     tools.find("virtiofsd").or_else(|| places.into_iter().find(|place| place.is_file()))
 }
 

@@ -5,7 +5,8 @@ use std::process::Command;
 use std::{fs, io};
 
 use super::{
-    Context, Report, Step, cargo_tests, consumers, device_tests, examples, guests, linux_tests, readme, rig_tests,
+    Context, Report, Step, cargo_tests, consumers, device_tests, examples, guests, linux_tests, readme,
+    rig_tests,
 };
 use crate::lint as rules;
 use crate::process::capture;

@@ -37,7 +37,7 @@ const WANTED_BY_GUEST: &[&str] = &[
     "ext4",
 ];
 /// Changes with what is kept in the cache.
-const FORMAT: &str = "rig-5";
+const FORMAT: &str = "rig-6";
 
 /// Where a kernel comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Contradictions: what is wrong with a configuration on every host.
 
-use super::{Config, Irqchip};
+use super::{Config, ConsoleTo, Irqchip, Serial};
 
 /// A configuration that says two things that cannot both be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +37,11 @@ pub enum ConfigError {
         /// What it asks for.
         irq: u32,
     },
+    /// Two readers of one terminal.
+    #[error(
+        "several consoles lead to stdio, of which the serial port is one: set devices.serial = \"none\", or lead them elsewhere"
+    )]
+    SeveralAtStdio,
     /// A stub has no place, or two.
     #[error("stub {0}: give it either a `port` or an `mmio` address")]
     StubPlace(usize),
@@ -108,6 +113,10 @@ impl Config {
         }
         if let Some(stub) = self.stub.iter().position(|stub| stub.port.is_some() == stub.mmio.is_some()) {
             return Err(ConfigError::StubPlace(stub));
+        }
+        let at_stdio = self.console.iter().filter(|console| console.to == ConsoleTo::Stdio).count();
+        if at_stdio + usize::from(at_stdio > 0 && self.devices.serial == Serial::Stdio) > 1 {
+            return Err(ConfigError::SeveralAtStdio);
         }
         if self.budget.exits == Some(0) {
             return Err(ConfigError::EmptyBudget("exits"));

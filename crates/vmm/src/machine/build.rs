@@ -211,7 +211,7 @@ impl MachineBuilder {
         check_settings(&self.config, &payload)?;
         pin::check(&self.config.pin)?;
         let ram = self.config.memory.spec().build()?;
-        let Opened { mut parts, balloon } = virtio::open(&self.config, &ram)?;
+        let Opened { mut parts, handles } = virtio::open(&self.config, &ram, self.stdio.take())?;
         parts.append(&mut self.virtio);
         let taken = virtio::taken(&self.config, self.lines.iter().map(|(gsi, _)| *gsi));
         let places = virtio::places(parts.len(), &taken)?;
@@ -266,7 +266,7 @@ impl MachineBuilder {
             control: self.control.clone(),
             sources: Sources(sources),
             workers: NamedWorkers(workers),
-            balloon,
+            handles,
             power: self.power.clone(),
             files,
             not_kept,

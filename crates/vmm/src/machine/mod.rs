@@ -21,12 +21,14 @@ mod run;
 mod virtio;
 
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use event_manager::MutEventSubscriber;
 use strata_cpu::X86State;
 use strata_devices::virtio::balloon::BalloonControl;
+use strata_devices::virtio::console::ConsoleHandle;
 use strata_devices::{Device, IrqLine, Serial, SerialInput};
 
 use strata_memory::Ram;
@@ -61,7 +63,7 @@ pub struct Machine {
     control: Control,
     sources: Sources,
     workers: NamedWorkers,
-    balloon: Option<BalloonControl>,
+    handles: virtio::Handles,
     power: PowerButton,
     /// The files that RAM maps.
     files: Vec<FileMapping>,
@@ -108,6 +110,7 @@ pub struct MachineBuilder {
     mmio: Vec<Custom>,
     lines: Vec<(u32, Arc<LateLine>)>,
     virtio: Vec<VirtioPart>,
+    stdio: Option<virtio::Stdio>,
     sources: Vec<Box<dyn MutEventSubscriber + Send>>,
     power: PowerButton,
     calls: Calls,
@@ -133,6 +136,7 @@ impl Machine {
             mmio: Vec::new(),
             lines: Vec::new(),
             virtio: Vec::new(),
+            stdio: None,
             sources: Vec::new(),
             power: PowerButton::default(),
             calls: Calls::new(),
@@ -151,7 +155,17 @@ impl Machine {
 
     /// What takes memory from the guest and gives it back, if it has a balloon.
     pub fn balloon(&self) -> Option<BalloonControl> {
-        self.balloon.clone()
+        self.handles.balloon.clone()
+    }
+
+    /// What tells the guest of the size of its virtio consoles' terminals, if it has any.
+    pub fn console(&self) -> Option<ConsoleHandle> {
+        self.handles.console.clone()
+    }
+
+    /// The pseudoterminals that consoles of `pty` lead to, in their order.
+    pub fn ptys(&self) -> &[PathBuf] {
+        &self.handles.ptys
     }
 
     /// Watches a file descriptor on the machine's event loop while the guest runs, as
@@ -203,6 +217,13 @@ impl MachineBuilder {
     #[must_use]
     pub fn input(mut self, input: impl Read + AsRawFd + Send + 'static) -> Self {
         self.input = Some(Box::new(move |serial| Box::new(SerialInput::new(input, serial))));
+        self
+    }
+
+    /// What a virtio console of `stdio` reads and writes.
+    #[must_use]
+    pub fn stdio(mut self, input: Option<OwnedFd>, output: OwnedFd) -> Self {
+        self.stdio = Some(virtio::Stdio { input, output });
         self
     }
 

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::kvm::{IrqFdLine, Vm};
 
 pub use open::DeviceError;
-pub(super) use open::{Opened, open};
+pub(super) use open::{Handles, Opened, Stdio, open};
 pub(super) use workers::Workers;
 
 /// The guest's memory, as its devices hold it.

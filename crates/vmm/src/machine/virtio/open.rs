@@ -6,13 +6,17 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
+use strata_backends::console::{FileError, Pty, PtyError, SocketError, Stream, UnixSocket};
 use strata_backends::disk::{self, Image, ImageOptions};
 use strata_backends::passt::{Passt, PasstError, PasstOptions};
 use strata_backends::tap::{Tap, TapError, TapOptions};
-use strata_backends::vhost_user::{self, FindError, FsError, ShareError, VhostUserFs, Virtiofsd};
+use strata_backends::vhost_user::{
+    self, FindError, FsError, MemoryError, ShareError, VhostUserFs, Virtiofsd, can_share,
+};
 use strata_backends::vsock::{UnixVsock, UnixVsockError};
 use strata_devices::virtio::balloon::{Balloon, BalloonControl};
 use strata_devices::virtio::block::{Block, BlockOptions, SerialError};
+use strata_devices::virtio::console::{Console, ConsoleError, ConsoleHandle, HostSide, Port};
 use strata_devices::virtio::net::{Mac, Net, NetBackend, NetConfig, NetError};
 use strata_devices::virtio::rate::{Limit, RateLimits};
 use strata_devices::virtio::rng::Rng;
@@ -21,7 +25,7 @@ use strata_memory::Ram;
 use strata_memory::vm_memory::GuestAddress;
 
 use super::{DeviceMemory, VirtioPart};
-use crate::config::{self, Cache, Config, NetTo, Rate};
+use crate::config::{self, Cache, Config, ConsoleTo, NetTo, Rate};
 
 /// Why a device cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -71,9 +75,27 @@ pub enum DeviceError {
     /// A directory cannot be shared.
     #[error(transparent)]
     Share(#[from] ShareError),
+    /// The guest's RAM cannot be shared with a server.
+    #[error(transparent)]
+    Unshared(#[from] MemoryError),
     /// Its server and the device do not come together.
     #[error(transparent)]
     Fs(#[from] FsError),
+    /// A console has nothing to lead to.
+    #[error("a console leads to stdio, and nobody has given the machine any")]
+    NoStdio,
+    /// A console's file cannot be had.
+    #[error(transparent)]
+    ConsoleFile(#[from] FileError),
+    /// A pseudoterminal cannot be had.
+    #[error(transparent)]
+    Pty(#[from] PtyError),
+    /// A console's socket cannot be had.
+    #[error(transparent)]
+    ConsoleSocket(#[from] SocketError),
+    /// Consoles cannot be had.
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
     /// The source of entropy cannot be opened.
     #[error("cannot open {} for the guest's entropy", path.display())]
     Entropy {
@@ -101,12 +123,32 @@ const MOST_DISK_QUEUES: u16 = 64;
 pub(in crate::machine) struct Opened {
     /// In the order in which the guest finds them.
     pub(in crate::machine) parts: Vec<VirtioPart>,
+    pub(in crate::machine) handles: Handles,
+}
+
+/// What the host does to devices while the guest runs, or wants to know of them.
+#[derive(Debug, Default)]
+pub(in crate::machine) struct Handles {
     pub(in crate::machine) balloon: Option<BalloonControl>,
+    pub(in crate::machine) console: Option<ConsoleHandle>,
+    /// The pseudoterminals of consoles, in order.
+    pub(in crate::machine) ptys: Vec<PathBuf>,
+}
+
+/// What a console of `stdio` reads and writes.
+#[derive(Debug)]
+pub(in crate::machine) struct Stdio {
+    pub(in crate::machine) input: Option<OwnedFd>,
+    pub(in crate::machine) output: OwnedFd,
 }
 
 /// Opens what the configuration names, for a guest with this memory.
-pub(in crate::machine) fn open(config: &Config, ram: &Ram) -> Result<Opened, DeviceError> {
-    let mut parts = Vec::new();
+pub(in crate::machine) fn open(
+    config: &Config,
+    ram: &Ram,
+    stdio: Option<Stdio>,
+) -> Result<Opened, DeviceError> {
+    let (mut parts, mut handles) = (Vec::new(), Handles::default());
     for (letter, disk) in ('a'..='z').zip(&config.disk) {
         parts.push(block(format!("vd{letter}"), disk)?);
     }
@@ -119,16 +161,16 @@ pub(in crate::machine) fn open(config: &Config, ram: &Ram) -> Result<Opened, Dev
     for share in &config.share {
         parts.push(self::share(share, ram)?);
     }
-    let mut control = None;
+    if !config.console.is_empty() {
+        parts.push(console(&config.console, stdio, &mut handles)?);
+    }
     if let Some(balloon) = &config.balloon {
-        let (part, its) = self::balloon(balloon, ram)?;
-        parts.push(part);
-        control = Some(its);
+        parts.push(self::balloon(balloon, ram, &mut handles)?);
     }
     if let Some(rng) = &config.rng {
         parts.push(self::rng(rng)?);
     }
-    Ok(Opened { parts, balloon: control })
+    Ok(Opened { parts, handles })
 }
 
 /// Why descriptors could not be had, for `map_err`.
@@ -228,14 +270,50 @@ fn vsock(config: &config::Vsock) -> Result<VirtioPart, DeviceError> {
 }
 
 fn share(config: &config::Share, ram: &Ram) -> Result<VirtioPart, DeviceError> {
+    can_share(ram.memory())?;
     let share = vhost_user::Share { dir: config.dir.clone(), read_only: config.read_only };
     let server = Virtiofsd::find()?.start(&share)?;
-    let fs = VhostUserFs::new(server, &config.tag, ram.memory())?;
+    let fs = VhostUserFs::new(server, &config.tag)?;
     let worker = fs.worker();
     Ok(VirtioPart::new(config.tag.clone(), Box::new(fs)).shared(vec![worker]))
 }
 
-fn balloon(config: &config::Balloon, ram: &Ram) -> Result<(VirtioPart, BalloonControl), DeviceError> {
+/// One device, with a port for each console.
+fn console(
+    consoles: &[config::Console],
+    mut stdio: Option<Stdio>,
+    handles: &mut Handles,
+) -> Result<VirtioPart, DeviceError> {
+    let mut ports = Vec::with_capacity(consoles.len());
+    for console in consoles {
+        ports.push(match &console.to {
+            ConsoleTo::Stdio => {
+                let Stdio { input, output } = stdio.take().ok_or(DeviceError::NoStdio)?;
+                port(console, Stream::new(input, output))
+            }
+            ConsoleTo::Pty => {
+                let pty = Pty::new()?;
+                handles.ptys.push(pty.path().to_owned());
+                port(console, pty)
+            }
+            ConsoleTo::File(path) => port(console, Stream::to_file(path)?),
+            ConsoleTo::Unix(path) => port(console, UnixSocket::bind(path)?),
+        });
+    }
+    let console = Console::<DeviceMemory>::new(ports)?;
+    handles.console = Some(console.handle());
+    let worker = console.worker();
+    Ok(VirtioPart::new("console", Box::new(console)).shared(vec![worker]))
+}
+
+fn port(config: &config::Console, host: impl HostSide + 'static) -> Port {
+    match &config.name {
+        Some(name) => Port::named(name, host),
+        None => Port::console(host),
+    }
+}
+
+fn balloon(config: &config::Balloon, ram: &Ram, handles: &mut Handles) -> Result<VirtioPart, DeviceError> {
     let ram = ram.clone();
     let release = move |start: GuestAddress, len: u64| ram.discard(start, len).map_err(io::Error::other);
     let balloon = Balloon::<_, DeviceMemory>::new(release).map_err(descriptors("balloon"))?;
@@ -243,8 +321,9 @@ fn balloon(config: &config::Balloon, ram: &Ram) -> Result<(VirtioPart, BalloonCo
     if let Some(target) = config.target {
         control.set_target(target.0);
     }
+    handles.balloon = Some(control);
     let worker = balloon.worker();
-    Ok((VirtioPart::new("balloon", Box::new(balloon)).shared(vec![worker]), control))
+    Ok(VirtioPart::new("balloon", Box::new(balloon)).shared(vec![worker]))
 }
 
 fn rng(config: &config::Rng) -> Result<VirtioPart, DeviceError> {
