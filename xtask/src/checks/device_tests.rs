@@ -89,7 +89,8 @@ fn virtiofsd(tools: &Tools) -> Option<PathBuf> {
 pub(super) fn run(context: &Context) -> Result<Report, Box<dyn Error>> {
     let tools = Tools::of_this_process(!context.install.no_install);
     let rig = match Rig::set_up(MACHINE, None, &tools) {
-        Ok(rig) => rig,
+        // With a network its root is a file system of its own, which virtiofsd's sandbox needs.
+        Ok(rig) => rig.with_network(),
         Err(error) => {
             let why = format!("no rig: {}", chain(&error));
             return Ok(Report::skipped("virtio devices", &why));

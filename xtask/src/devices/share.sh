@@ -4,6 +4,7 @@ echo 'from the host' >/shared/theirs
 guest --share /shared:code
 cat /shared/ours
 # --- guest ---
+mkdir /mnt
 mount -t virtiofs code /mnt && cat /mnt/theirs
 echo 'from the guest' >/mnt/ours
 ls /mnt/.. | grep -c shared
