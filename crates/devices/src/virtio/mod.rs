@@ -13,7 +13,6 @@
 //! | device | ID | what |
 //! | --- | --- | --- |
 //! | [`block`] | 2 | disks |
-//! | [`block`] | 2 | disks |
 //! | [`rng`] | 4 | entropy |
 //!
 //! # What a guest can do to a device, and what the device does then
