@@ -81,12 +81,16 @@ fn qemus_locks_are_understood() {
     let file = TempFile::new(&[0; 1024]);
     let qemu = || File::options().read(true).write(true).open(file.path()).unwrap();
     let reader = qemu();
-    [100, 201, 203].into_iter().for_each(|byte| lock(&reader, libc::F_RDLCK, byte));
+    for byte in [100, 201, 203] {
+        lock(&reader, libc::F_RDLCK, byte);
+    }
     assert!(matches!(open(file.path(), false), Err(OpenError::Locked { read_only: false, .. })));
     drop(open(file.path(), true).unwrap());
     drop(reader);
     let writer = qemu();
-    [100, 101, 201, 203].into_iter().for_each(|byte| lock(&writer, libc::F_RDLCK, byte));
+    for byte in [100, 101, 201, 203] {
+        lock(&writer, libc::F_RDLCK, byte);
+    }
     for read_only in [false, true] {
         assert!(matches!(open(file.path(), read_only), Err(OpenError::Locked { .. })));
     }

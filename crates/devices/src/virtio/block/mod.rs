@@ -101,6 +101,7 @@ pub struct BlockOptions {
 /// complete (5.2.6.2).
 ///
 /// ```
+/// # #[cfg(feature = "testing")] {
 /// use strata_devices::virtio::block::{Block, BlockOptions, testing::TestDisk};
 /// use strata_devices::virtio::testing::Bench;
 ///
@@ -109,6 +110,7 @@ pub struct BlockOptions {
 /// let workers = block.workers(); // Each can have a thread of its own.
 /// let mut bench = Bench::new(block, workers);
 /// assert_eq!(bench.config(0), 8_u64.to_le_bytes());
+/// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Block<M: GuestAddressSpace, D> {
