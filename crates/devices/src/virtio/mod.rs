@@ -13,6 +13,7 @@
 //! | device | ID | what |
 //! | --- | --- | --- |
 //! | [`net`] | 1 | network card |
+//! | [`block`] | 2 | disks |
 //! | [`rng`] | 4 | entropy |
 //!
 //! # What a guest can do to a device, and what the device does then
@@ -26,6 +27,7 @@
 //! Notifications are edges of eventfds, so that any number of them is one. A worker serves at most one ring's
 //! worth of requests at a time and then lets the others have their turn.
 
+pub mod block;
 mod buffer;
 mod common;
 mod device;

@@ -2,12 +2,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-const fn limit(per_second: u64, burst: u64) -> Option<Limit> {
-    Some(Limit { per_second, burst })
+const fn limit(per_second: u64, burst: u64) -> Limit {
+    Limit { per_second, burst }
 }
 
-fn limiter(bandwidth: Option<Limit>, operations: Option<Limit>) -> RateLimiter {
-    RateLimiter::new(RateLimits { bandwidth, operations }, Duration::ZERO)
+fn limiter(bandwidth: impl Into<Option<Limit>>, operations: impl Into<Option<Limit>>) -> RateLimiter {
+    let limits = RateLimits { bandwidth: bandwidth.into(), operations: operations.into() };
+    RateLimiter::new(limits, Duration::ZERO)
 }
 
 fn ms(ms: u64) -> Duration {
@@ -72,7 +73,7 @@ fn a_throttle_that_limits_nothing_has_no_timer() {
 
 #[test]
 fn throttles_that_share_take_from_the_same_buckets() {
-    let operations = limit(1, 2);
+    let operations = Some(limit(1, 2));
     let mut one = Throttle::new(RateLimits { operations, ..RateLimits::default() }).unwrap();
     let mut other = one.share().unwrap();
     assert!(one.take(0) && other.take(0));
@@ -95,7 +96,7 @@ proptest! {
         for (cost, pause) in costs {
             now += Duration::from_nanos(pause);
             if let Err(wait) = limiter.take(now, cost) {
-                prop_assert!(limiter.take(now + wait - Duration::from_nanos(1), cost).is_err());
+                prop_assert!(limiter.take(now + wait.saturating_sub(Duration::from_nanos(1)), cost).is_err());
                 now += wait;
                 prop_assert_eq!(limiter.take(now, cost), Ok(()));
             }
