@@ -49,17 +49,17 @@ pub struct Passt {
     going: Half,
 }
 
-/// A buffer for one frame with its length, of which a part is filled.
+/// A buffer for at most one frame with its length, of which a part is filled.
 #[derive(Debug)]
 struct Half {
-    bytes: Box<[u8]>,
+    bytes: Vec<u8>,
     from: usize,
     to: usize,
 }
 
 impl Half {
-    fn new() -> Self {
-        Self { bytes: vec![0; LENGTH + LONGEST].into(), from: 0, to: 0 }
+    fn with_room(len: usize) -> Self {
+        Self { bytes: vec![0; len], from: 0, to: 0 }
     }
 
     fn filled(&self) -> &[u8] {
@@ -68,7 +68,7 @@ impl Half {
 
     /// Forgets the first bytes.
     fn take(&mut self, count: usize) {
-        self.from = self.to.min(self.from + count);
+        self.from = self.to.min(self.from.saturating_add(count));
         if self.from == self.to {
             (self.from, self.to) = (0, 0);
         }
@@ -115,7 +115,13 @@ impl Passt {
     /// What `fcntl(2)` answered.
     pub fn from_stream(socket: UnixStream, mtu: Option<u16>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, mtu, iovecs: Iovecs::default(), coming: Half::new(), going: Half::new() })
+        Ok(Self {
+            socket,
+            mtu,
+            iovecs: Iovecs::default(),
+            coming: Half::with_room(LENGTH + LONGEST),
+            going: Half::with_room(0),
+        })
     }
 
     /// How long the frame is that comes next, if that has come.
@@ -178,9 +184,9 @@ impl NetBackend for Passt {
         sources.put_first(&length);
         let sent = sources.send(&self.socket).map_err(failed)?;
         if sent < LENGTH + len {
-            self.going.take(usize::MAX);
-            let rest = sources.copy(sent, self.going.free());
-            self.going.to = rest;
+            // It keeps the room that it once had.
+            self.going.bytes.resize(self.going.bytes.len().max(LENGTH + len - sent), 0);
+            self.going.to = sources.copy(sent, &mut self.going.bytes);
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The device against a model that knows nothing of rings' details: what passes, in which order.
 
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "lengths are short here")]
+
 use std::collections::{HashMap, VecDeque};
 
 use proptest::collection::vec;
@@ -62,8 +64,7 @@ impl Model {
     /// Lets everything pass that can; gives the used buffers with what is in them, and the used heads of packets sent.
     fn run(&mut self) -> (Vec<(u16, Vec<u8>)>, Vec<u16>) {
         let (mut received, mut given) = (Vec::new(), Vec::new());
-        loop {
-            let (Some(packet), false) = (self.coming.front(), self.buffers.is_empty()) else { break };
+        while let (Some(packet), false) = (self.coming.front(), self.buffers.is_empty()) {
             let (mut count, mut room) = (0, 0);
             for (_, pieces) in &self.buffers {
                 if room < packet.len() && (self.mergeable || count == 0) {

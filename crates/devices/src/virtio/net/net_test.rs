@@ -1,3 +1,5 @@
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "lengths are short here")]
+
 use std::sync::{Arc, Mutex};
 
 use super::super::rate::{Limit, RateLimits};
@@ -15,7 +17,9 @@ fn config() -> NetConfig {
 /// A device with so many pairs, after `set` has changed their scripts.
 pub(super) fn bench_of(pairs: usize, set: impl Fn(&mut testing::Script)) -> (NetBench, Vec<Wire>) {
     let wires: Vec<_> = (0..pairs).map(|_| Wire::new().unwrap()).collect();
-    wires.iter().for_each(|wire| set(&mut wire.script()));
+    for wire in &wires {
+        set(&mut wire.script());
+    }
     let net = Net::new(&config(), wires.clone()).unwrap();
     let workers = net.workers();
     (Bench::new(net, workers), wires)

@@ -1,3 +1,5 @@
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "lengths are short here")]
+
 use super::super::super::feature as ring;
 use super::super::super::testing::FREE;
 use super::super::tests::*;
