@@ -12,6 +12,8 @@
 //!
 //! | device | ID | what |
 //! | --- | --- | --- |
+//! | [`block`] | 2 | disks |
+//! | [`block`] | 2 | disks |
 //! | [`rng`] | 4 | entropy |
 //! | [`vsock`] | 19 | stream sockets between the guest and the host |
 //!
@@ -26,12 +28,14 @@
 //! Notifications are edges of eventfds, so that any number of them is one. A worker serves at most one ring's
 //! worth of requests at a time and then lets the others have their turn.
 
+pub mod block;
 mod buffer;
 mod common;
 mod device;
 mod interrupt;
 mod mmio;
 mod queue;
+pub mod rate;
 pub mod rng;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
