@@ -113,6 +113,12 @@ impl<S: Stream> Connection<S> {
         self.owes = bit(op);
     }
 
+    /// The guest is done with it: it has no more to say.
+    pub(super) fn linger(&mut self) {
+        self.stage = Stage::Lingering;
+        self.owes = 0;
+    }
+
     /// The descriptor says that something has changed.
     pub(super) fn stir(&mut self) {
         self.readable = true;

@@ -141,6 +141,28 @@ fn more_than_promised_resets() {
 }
 
 #[test]
+fn one_packet_with_more_than_promised_resets() {
+    use super::super::testing::FREE;
+    let (mut guest, server) = connected(1 << 20);
+    for (more, answer) in [(0, op::CREDIT_UPDATE), (1, op::RST)] {
+        let header = Packet { len: (256 << 10) + more, ..to_host(op::RW) };
+        guest.bench.write(FREE + (2 << 20), &header.bytes());
+        guest.bench.queue(1).add(&[(FREE + (2 << 20), 44), (FREE, 128 << 10), (FREE, 130 << 10)], &[]);
+        guest.bench.notify(1);
+        // The host takes all that there is.
+        let mut got = read(&server).len();
+        guest.bench.run();
+        assert!(guest.bench.queue(1).used().is_some());
+        for _ in 0..20 {
+            got += read(&server).len();
+            guest.bench.run();
+        }
+        assert_eq!(guest.receive_all().last().map(|packet| packet.op), Some(answer));
+        assert_eq!(got, if more == 0 { 256 << 10 } else { 20 * "<end>".len() }, "all or nothing");
+    }
+}
+
+#[test]
 fn a_guest_that_asks_hears_how_much_it_may_send() {
     let (mut guest, server) = connected(10);
     guest.send(&to_host(op::RW).with(b"abc"));
@@ -217,6 +239,26 @@ fn what_was_sent_before_the_end_is_delivered_after_it() {
     }
     got.truncate(got.len() - 5);
     assert_eq!(got, sent);
+}
+
+#[test]
+fn what_was_not_said_before_the_end_is_not_said_after_it() {
+    let host = Pairs::new().unwrap();
+    let mut guest = Guest::new(host.clone());
+    guest.send(&to_host(op::REQUEST));
+    for _ in 0..4 {
+        guest.send(&to_host(op::RW).with(&vec![1; 60_000]));
+    }
+    guest.send(&Packet { flags: shutdown::BOTH, ..to_host(op::SHUTDOWN) });
+    guest.give(8);
+    assert_eq!(said(&guest.receive_all()), [(op::RST, 0)]);
+    let (_, server) = host.server().unwrap();
+    let mut got = 0;
+    while got < 240_000 {
+        got += read(&server).len();
+        guest.bench.run();
+    }
+    assert_eq!(guest.receive_all(), []);
 }
 
 #[test]

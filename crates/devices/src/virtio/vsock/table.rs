@@ -130,7 +130,7 @@ impl<S: Stream> Table<S> {
     /// The guest knows nothing of this connection any more; what it has sent remains to be delivered.
     pub(super) fn linger(&mut self, slot: Slot, ops: &mut EventOps<'_>) {
         let Some(connection) = self.get(slot) else { return };
-        connection.stage = Stage::Lingering;
+        connection.linger();
         let ports = (connection.host_port, connection.guest_port);
         self.by_ports.remove(&ports);
         self.silence(slot);
@@ -177,6 +177,7 @@ impl<S: Stream> Table<S> {
         if !connection.is_queued && connection.wants_to_speak() {
             connection.is_queued = true;
             self.speakers.push_back(slot);
+            debug_assert!(self.speakers.len() <= MOST_CONNECTIONS, "each is there once");
         }
     }
 

@@ -1,4 +1,4 @@
-//! A guest's side of a [`Vsock`](super::Vsock), and a host of socket pairs, for tests.
+//! A guest's side of a [`Vsock`], and a host of socket pairs, for tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::missing_panics_doc)]
 #![allow(clippy::cast_possible_truncation, reason = "lengths of packets fit")]
