@@ -35,7 +35,8 @@ struct Page([u8; ALIGNMENT]);
 pub struct FileDisk<G> {
     properties: Properties,
     cache: Cache,
-    is_direct: bool,
+    /// What guest memory has to be aligned to for `O_DIRECT`, in bytes.
+    alignment: Option<usize>,
     /// Whether the file system can be asked for zeros; until it says no.
     can_zero: bool,
     /// Before the slots, so that it is gone when their guards go.
@@ -123,7 +124,7 @@ impl<G: Deref<Target: GuestMemory + Sized> + Clone> Slot<G> {
     }
 
     /// Fills the vector with what is not done, as much as one call takes.
-    fn aim(&mut self, transfer: &Transfer, access: Permissions, is_direct: bool) {
+    fn aim(&mut self, transfer: &Transfer, access: Permissions, alignment: Option<usize>) {
         self.vector.clear();
         let Some(memory) = self.guard.as_ref() else { return };
         let rest = Buffer::new(&self.segments).split_at(transfer.done).1;
@@ -139,8 +140,9 @@ impl<G: Deref<Target: GuestMemory + Sized> + Clone> Slot<G> {
                 break;
             }
         }
-        let is_aligned = |part: &iovec| (part.iov_base.addr() | part.iov_len).is_multiple_of(512);
-        if is_direct && !self.vector.iter().all(is_aligned) {
+        if let Some(alignment) = alignment
+            && self.vector.iter().any(|part| !(part.iov_base.addr() | part.iov_len).is_multiple_of(alignment))
+        {
             self.aim_aside(transfer, access);
         }
     }
@@ -179,7 +181,7 @@ impl<G> FileDisk<G> {
         Ok(Self {
             properties: image.properties(),
             cache: image.cache,
-            is_direct: image.is_direct,
+            alignment: image.is_direct.then_some(image.properties().block_size as usize),
             can_zero: true,
             engine: Engine::new(image)?,
             slots: (0..DEPTH).map(|_| Slot::new()).collect(),
@@ -188,7 +190,7 @@ impl<G> FileDisk<G> {
     }
 
     fn is_misaligned(&self, Transfer { offset, len, .. }: &Transfer) -> bool {
-        self.is_direct && !(offset | len).is_multiple_of(self.properties.block_size.into())
+        self.alignment.is_some() && !(offset | len).is_multiple_of(self.properties.block_size.into())
     }
 }
 
@@ -199,12 +201,12 @@ impl<G: Deref<Target: GuestMemory + Sized> + Clone> FileDisk<G> {
         let count = |vector: &Vec<iovec>| u32::try_from(vector.len()).unwrap_or(0);
         let call = match slot.task {
             Task::Read(transfer) => {
-                slot.aim(&transfer, Permissions::Write, self.is_direct);
+                slot.aim(&transfer, Permissions::Write, self.alignment);
                 let (segments, count) = (slot.vector.as_ptr(), count(&slot.vector));
                 Call::Read { segments, count, offset: transfer.at() }
             }
             Task::Write(transfer) => {
-                slot.aim(&transfer, Permissions::Read, self.is_direct);
+                slot.aim(&transfer, Permissions::Read, self.alignment);
                 let (segments, count) = (slot.vector.as_ptr(), count(&slot.vector));
                 Call::Write { segments, count, offset: transfer.at(), durable: transfer.durable }
             }

@@ -7,7 +7,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom};
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use strata_devices::virtio::block::Properties;
 
 use super::FileDisk;
 use super::bounce::Aligned;
+use super::lock::LockedFile;
 
 /// When what a guest has written is safe from a loss of the host's power. From a loss of the VMM it always is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -134,10 +134,10 @@ fn hint(error: io::ErrorKind, read_only: bool) -> &'static str {
 /// A raw file or a block device of the host that is open and locked. Any number of [`FileDisk`]s use it, and keep it so.
 ///
 /// The lock is one on the open file description (`fcntl(2)`, `F_OFD_SETLK`): it goes with the last user, even if the
-/// process is killed. Others who do so too are kept away: other VMMs of this kind, and QEMU.
+/// process is killed; somebody who has it is waited for half a second, for the kernel may still be at what such a process had in flight. Others who do so too are kept away: other VMMs of this kind, and QEMU.
 #[derive(Debug)]
 pub struct Image {
-    pub(super) file: Arc<File>,
+    pub(super) file: Arc<LockedFile>,
     pub(super) cache: Cache,
     pub(super) is_direct: bool,
     pub(super) engine: EngineChoice,
@@ -165,17 +165,18 @@ impl Image {
         if let Some(what) = what {
             return Err(OpenError::Kind { path: path.into(), what });
         }
-        lock(&file, options.read_only)
-            .map_err(|_| OpenError::Locked { path: path.into(), read_only: options.read_only })?;
+        let Some(file) = LockedFile::new(file, options.read_only) else {
+            return Err(OpenError::Locked { path: path.into(), read_only: options.read_only });
+        };
         let (block_size, physical) = if kind.is_block_device() {
-            let block_size = rustix::fs::ioctl_blksszget(&file).map_err(|error| inspect(error.into()))?;
-            (block_size, rustix::fs::ioctl_blkpbszget(&file).unwrap_or(block_size))
+            let block_size = rustix::fs::ioctl_blksszget(&*file).map_err(|error| inspect(error.into()))?;
+            (block_size, rustix::fs::ioctl_blkpbszget(&*file).unwrap_or(block_size))
         } else {
             let block_size = if options.direct { direct_block_size(&file) } else { 512 };
             (block_size, u32::try_from(metadata.blksize()).unwrap_or(block_size).min(4096))
         };
         // That of a block device is not in its metadata.
-        let len = (&file).seek(SeekFrom::End(0)).map_err(inspect)?;
+        let len = (&*file).seek(SeekFrom::End(0)).map_err(inspect)?;
         if len == 0 || !len.is_multiple_of(block_size.into()) {
             return Err(OpenError::Size { path: path.into(), len, block_size });
         }
@@ -233,33 +234,6 @@ fn open(path: &Path, options: ImageOptions) -> Result<File, OpenError> {
         .and_then(|flags| rustix::fs::fcntl_setfl(&file, flags.difference(OFlags::NONBLOCK)));
     blocking.map_err(|error| OpenError::Inspect { path: path.to_owned(), source: error.into() })?;
     Ok(file)
-}
-
-/// Locks all of the file against others, or against those who write. File systems that have no locks are no hindrance.
-fn lock(file: &File, read_only: bool) -> io::Result<()> {
-    // QEMU takes a byte from 100 on for each thing that it does, and one from 200 on for each that others must not do; 1
-    // stands for writing, 3 for resizing. So a reader here goes together with its readers, and a writer with nobody.
-    let ranges: &[(i64, i64)] = if read_only { &[(100, 1), (201, 1), (203, 1)] } else { &[(0, 0)] };
-    let kind = if read_only { libc::F_RDLCK } else { libc::F_WRLCK };
-    for &(start, len) in ranges {
-        let lock = libc::flock {
-            l_type: libc::c_short::try_from(kind).unwrap_or_default(),
-            l_whence: 0,
-            l_start: start,
-            l_len: len,
-            l_pid: 0,
-        };
-        // SAFETY: the descriptor is open, and the kernel only reads `lock`.
-        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } != 0 {
-            let error = io::Error::last_os_error();
-            if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) {
-                return Err(error);
-            }
-            log::warn!("a disk cannot be locked against others: {error}");
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// What a file that is open with `O_DIRECT` has to be read in multiples of.

@@ -25,6 +25,7 @@ mod call;
 mod engine;
 mod file_disk;
 mod image;
+mod lock;
 mod pool;
 mod ring;
 

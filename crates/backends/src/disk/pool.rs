@@ -13,6 +13,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::DEPTH;
 use super::call::{Call, Outcome};
+use super::lock::LockedFile;
 
 /// How many calls are made at once.
 const THREADS: usize = 4;
@@ -38,7 +39,7 @@ struct Job(u16, Call);
 unsafe impl Send for Job {}
 
 struct Shared {
-    file: Arc<File>,
+    file: Arc<LockedFile>,
     state: Mutex<State>,
     /// There is something to do, or it ends.
     work: Condvar,
@@ -87,7 +88,7 @@ impl Pool {
     /// # Errors
     ///
     /// What `eventfd(2)` or `clone(2)` answered.
-    pub(super) fn new(file: Arc<File>, is_direct: bool) -> io::Result<Self> {
+    pub(super) fn new(file: Arc<LockedFile>, is_direct: bool) -> io::Result<Self> {
         let room = usize::from(DEPTH);
         let state =
             State { jobs: VecDeque::with_capacity(room), done: VecDeque::with_capacity(room), ends: false };

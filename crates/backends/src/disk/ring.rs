@@ -2,21 +2,22 @@
 
 #![allow(unsafe_code, reason = "the kernel reads and writes memory behind the compiler's back")]
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use io_uring::{IoUring, Probe, opcode, squeue, types};
+use libc::iovec;
 
 use super::DEPTH;
 use super::call::{Call, Outcome};
+use super::lock::LockedFile;
 
 /// A ring of its own. Its descriptor is readable when there is a completion, which costs nothing while nobody watches:
 /// other than an eventfd it wakes nobody for what was completed and taken within the call that submitted it.
 pub(super) struct Ring {
     uring: IoUring,
-    file: Arc<File>,
+    file: Arc<LockedFile>,
     /// Calls that the kernel has not been told of, and all that have not ended.
     queued: usize,
     in_flight: usize,
@@ -28,7 +29,7 @@ impl Ring {
     /// # Errors
     ///
     /// What `io_uring_setup(2)` answered; `Unsupported` if the kernel's `io_uring` lacks what is needed (Linux 5.6).
-    pub(super) fn new(file: Arc<File>) -> io::Result<Self> {
+    pub(super) fn new(file: Arc<LockedFile>) -> io::Result<Self> {
         let uring = IoUring::new(DEPTH.into())?;
         let mut probe = Probe::new();
         uring.submitter().register_probe(&mut probe)?;
@@ -52,7 +53,8 @@ impl Ring {
     ///
     /// What it names in memory stays, and may be read and written, until the call is [taken](Self::pop).
     pub(super) unsafe fn push(&mut self, tag: u16, call: Call) {
-        let entry = self.entry(call).user_data(tag.into());
+        // SAFETY: the caller's promise.
+        let entry = unsafe { self.entry(call) }.user_data(tag.into());
         // SAFETY: the descriptor is open as long as this has the file; the rest is the caller's promise.
         while unsafe { self.uring.submission().push(&entry) }.is_err() {
             // There is a place for each tag, and the kernel empties the queue when it is entered.
@@ -62,23 +64,34 @@ impl Ring {
         self.in_flight += 1;
     }
 
-    fn entry(&self, call: Call) -> squeue::Entry {
+    /// # Safety
+    ///
+    /// The segments of the call are there.
+    unsafe fn entry(&self, call: Call) -> squeue::Entry {
         let fd = types::Fd(self.file.as_raw_fd());
+        // One segment alone needs no vector, which the kernel would have to copy. No segment is longer than 32 bits: it is of
+        // a descriptor, of several that lie one behind the other, of which the rest comes later, or of a buffer.
+        // SAFETY: the caller's promise.
+        let only = |segments: *const iovec| unsafe { ((*segments).iov_base, (*segments).iov_len) };
+        let len = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        let flags = |durable| if durable { libc::RWF_DSYNC } else { 0 };
         match call {
             Call::Read { segments, count: 1, offset } => {
-                // SAFETY: `push`'s caller has promised that there are `count` of them.
-                let only = unsafe { &*segments };
-                // No longer than a descriptor's, which is 32 bits.
-                let len = u32::try_from(only.iov_len).unwrap_or(u32::MAX);
-                opcode::Read::new(fd, only.iov_base.cast(), len).offset(offset).build()
+                let (at, size) = only(segments);
+                opcode::Read::new(fd, at.cast(), len(size)).offset(offset).build()
             }
             Call::Read { segments, count, offset } => {
                 opcode::Readv::new(fd, segments, count).offset(offset).build()
             }
-            Call::Write { segments, count, offset, durable } => opcode::Writev::new(fd, segments, count)
-                .offset(offset)
-                .rw_flags(if durable { libc::RWF_DSYNC } else { 0 })
-                .build(),
+            Call::Write { segments, count: 1, offset, durable } => {
+                let (at, size) = only(segments);
+                let write = opcode::Write::new(fd, at.cast(), len(size));
+                write.offset(offset).rw_flags(flags(durable)).build()
+            }
+            Call::Write { segments, count, offset, durable } => {
+                let write = opcode::Writev::new(fd, segments, count);
+                write.offset(offset).rw_flags(flags(durable)).build()
+            }
             Call::Sync => opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(),
             Call::Allocate { mode, offset, len } => {
                 opcode::Fallocate::new(fd, len).offset(offset).mode(mode).build()

@@ -20,7 +20,7 @@ fn what_is_written_is_read() {
         rig.set_guest(0x8000, &[0xab; 800]);
         rig.write(4096, &[(0x8000, 12), (0x8100, 500)]).unwrap();
         assert_eq!(file.read()[4096..4608], [0xab; 512]);
-        assert_eq!(file.read()[4608..], expected[4608..]);
+        assert!(file.read()[4608..] == expected[4608..]);
     });
 }
 
@@ -112,7 +112,7 @@ fn discarded_and_zeroed_ranges_read_as_zeros() {
             for zeros in [4096..12288, 16384..20480, 32768..33280] {
                 expected[zeros].fill(0);
             }
-            assert_eq!(file.read(), expected);
+            assert!(file.read() == expected);
         }
     });
 }
@@ -139,7 +139,7 @@ fn without_the_page_cache_and_with_memory_that_is_not_aligned() {
         rig.write(8192, &[(3, 200_001), (300_000, 4799)]).unwrap();
         let mut expected = expected;
         expected[8192..8192 + 204_800].fill(0x77);
-        assert_eq!(file.read(), expected);
+        assert!(file.read() == expected);
         let block_size = rig.disk.properties().block_size;
         if block_size > 512 {
             assert!(rig.read(512, &[(0, 512)]).is_err());
