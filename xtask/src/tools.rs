@@ -53,6 +53,13 @@ pub(crate) const PASST: Tool = Tool { program: "passt", package: "passt", elsewh
 /// Makes a disk's file system of a folder.
 pub(crate) const MKE2FS: Tool = Tool { program: "mke2fs", package: "e2fsprogs", elsewhere: &[] };
 
+/// Checks a file system as a power cut leaves it.
+pub(crate) const E2FSCK: Tool = Tool { program: "e2fsck", package: "e2fsprogs", elsewhere: &[] };
+/// Sends as fast as a network takes it.
+pub(crate) const IPERF3: Tool = Tool { program: "iperf3", package: "iperf3", elsewhere: &[] };
+/// Connects any socket with any other.
+pub(crate) const SOCAT: Tool = Tool { program: "socat", package: "socat", elsewhere: &[] };
+
 impl Tool {
     fn package_of(&self, manager: &str) -> &'static str {
         self.elsewhere.iter().find(|(name, _)| *name == manager).map_or(self.package, |(_, package)| package)

@@ -100,7 +100,8 @@ fn read(disk: &File, count: usize) -> Result<(), Box<dyn Error>> {
             begun += 1;
         }
         // SAFETY: requests and buffers stay until they have been answered, and are not used meanwhile.
-        let submitted = checked(unsafe { libc::syscall(libc::SYS_io_submit, context, new.len(), new.as_ptr()) })?;
+        let submitted =
+            checked(unsafe { libc::syscall(libc::SYS_io_submit, context, new.len(), new.as_ptr()) })?;
         assert_eq!(submitted, new.len());
         let none = std::ptr::null::<libc::timespec>();
         let room = answers.as_mut_ptr();

@@ -300,7 +300,10 @@ Anonymous: 12 kB
 Rss:  600 kB
 Anonymous: 0 kB
 ";
-        assert_eq!(Memory::read(smaps), Memory { beyond: 620 << 10, anonymous: 20 << 10, private: 7116 << 10 });
+        assert_eq!(
+            Memory::read(smaps),
+            Memory { beyond: 620 << 10, anonymous: 20 << 10, private: 7116 << 10 }
+        );
     }
 
     #[test]

@@ -272,7 +272,8 @@ fn calls_of_worker(name: &str, trace: &str) -> Option<Values> {
     let thread = |line: &str| line.split_whitespace().next().map(str::to_owned);
     let first = trace.lines().next().and_then(thread)?;
     let of_worker = |line: &&str| thread(line).is_some_and(|thread| thread != first);
-    let calls = trace.lines().filter(of_worker).filter(|line| line.contains('(') && !line.contains("resumed>"));
+    let calls =
+        trace.lines().filter(of_worker).filter(|line| line.contains('(') && !line.contains("resumed>"));
     let count = f64::from(u32::try_from(calls.count()).ok()?);
     Some([(name.to_owned(), (count / TRIPS * 10.0).round() / 10.0)].into())
 }
@@ -292,7 +293,8 @@ mod tests {
     #[test]
     fn calls_of_a_worker_are_those_of_no_other() {
         let trip = "7 write(4) = 8\n8 read(4 <unfinished ...>\n8 <... read resumed>) = 8\n8 write(5) = 8\n";
-        let calls = calls_of_worker("n", &("7 execve(1) = 0\n".to_owned() + &trip.repeat(1000) + "8 exit(0) = ?\n"));
+        let calls =
+            calls_of_worker("n", &("7 execve(1) = 0\n".to_owned() + &trip.repeat(1000) + "8 exit(0) = ?\n"));
         assert_eq!(calls, Some([("n".to_owned(), 2.0)].into()));
     }
 

@@ -126,11 +126,14 @@ fn switches(status: &str) -> Option<(&str, u64)> {
 fn exits(options: &MeasureVirtio) -> Result<()> {
     mount("debugfs", "/sys/kernel/debug", "debugfs", MountFlags::empty(), None)?;
     let mut running = Running::start(options, "read", &["--disk", "/tmp/disk.img,ro"])?;
-    let count = |name: &str| -> Result<f64> {
-        Ok(fs::read_to_string(Path::new(KVM).join(name))?.trim().parse()?)
-    };
+    let count =
+        |name: &str| -> Result<f64> { Ok(fs::read_to_string(Path::new(KVM).join(name))?.trim().parse()?) };
     let all = || -> Result<[f64; 3]> {
-        Ok([count("exits")? - count("pf_taken")?, count("mmio_exits")? + count("io_exits")?, count("halt_exits")?])
+        Ok([
+            count("exits")? - count("pf_taken")?,
+            count("mmio_exits")? + count("io_exits")?,
+            count("halt_exits")?,
+        ])
     };
     running.wait_for("BEGIN")?;
     let before = all()?;

@@ -21,18 +21,18 @@ const LIMIT: Duration = Duration::from_secs(200);
 
 /// What a test does.
 #[derive(Debug)]
-struct Test {
-    about: &'static str,
+pub(super) struct Test {
+    pub(super) about: &'static str,
     /// For the shell of L1, up to [`BORDER`], and from there for that of the guest.
-    script: &'static str,
+    pub(super) script: &'static str,
     /// What has to be among what both have printed.
-    says: &'static [&'static str],
+    pub(super) says: &'static [&'static str],
 }
 
 const BORDER: &str = "# --- guest ---\n";
 
 /// What the hosts' scripts begin with: `guest OPTIONS` boots one, which does what the second half of the script says.
-const PREAMBLE: &str = r#"
+pub(super) const PREAMBLE: &str = r#"
 guest() {
     "$STRATA" run "$KERNEL" --initrd "$INITRD" --memory 256M --quiet --cmdline "console=ttyS0 panic=1 quiet" "$@"
     code=$?
@@ -121,11 +121,11 @@ pub(super) fn run(context: &Context) -> Result<Report, Box<dyn Error>> {
 }
 
 impl Test {
-    fn halves(&self) -> (&'static str, &'static str) {
+    pub(super) fn halves(&self) -> (&'static str, &'static str) {
         self.script.split_once(BORDER).unwrap_or((self.script, ""))
     }
 
-    fn guest(&self) -> &'static str {
+    pub(super) fn guest(&self) -> &'static str {
         self.halves().1
     }
 
@@ -139,7 +139,7 @@ impl Test {
     }
 
     /// Looks for what has to be there.
-    fn judge(&self, result: Result<Finished, Arc<Broken>>) -> Result<(), String> {
+    pub(super) fn judge(&self, result: Result<Finished, Arc<Broken>>) -> Result<(), String> {
         let finished = result.map_err(|broken| format!("{}\n{}", chain(&broken.error), broken.tail))?;
         let console = String::from_utf8_lossy(&finished.output).replace('\r', "");
         let missing = self.says.iter().find(|says| !console.lines().any(|line| line.contains(**says)));

@@ -24,8 +24,8 @@ const LINES: usize = 40;
 const IN_A_ROW: u32 = 20;
 
 /// Kernels by version; None for the distribution's newest.
-const OLD: (&str, Option<&str>) = ("6.1", None);
-const NEW: (&str, Option<&str>) = ("6.12", Some("linux-image-6.12-cloud-amd64"));
+pub(super) const OLD: (&str, Option<&str>) = ("6.1", None);
+pub(super) const NEW: (&str, Option<&str>) = ("6.12", Some("linux-image-6.12-cloud-amd64"));
 
 // Strata's exit codes (docs/adr/0004-exit-codes.md).
 const POWERED_OFF: u8 = 0;
@@ -152,7 +152,7 @@ pub(super) fn run(context: &Context) -> Result<Report, Box<dyn Error>> {
     Ok(both(each, again))
 }
 
-fn both(mut a: Report, b: Report) -> Report {
+pub(super) fn both(mut a: Report, b: Report) -> Report {
     a.tally += b.tally;
     a.notes.extend(b.notes);
     a.output.push_str(&b.output);

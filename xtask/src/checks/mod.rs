@@ -2,6 +2,7 @@
 
 mod cargo_tests;
 mod consumers;
+mod debian_tests;
 mod device_tests;
 mod examples;
 mod guests;

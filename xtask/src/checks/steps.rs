@@ -5,8 +5,8 @@ use std::process::Command;
 use std::{fs, io};
 
 use super::{
-    Context, Report, Step, cargo_tests, consumers, device_tests, examples, guests, linux_tests, readme,
-    rig_tests,
+    Context, Report, Step, cargo_tests, consumers, debian_tests, device_tests, examples, guests, linux_tests,
+    readme, rig_tests,
 };
 use crate::lint as rules;
 use crate::process::capture;
@@ -31,6 +31,7 @@ const STEPS: &[(bool, Step)] = &[
     (THOROUGH, Step { name: "tests in the rig", run: rig_tests::run }),
     (THOROUGH, Step { name: "Linux in the rig", run: linux_tests::run }),
     (THOROUGH, Step { name: "devices in the rig", run: device_tests::run }),
+    (THOROUGH, Step { name: "Debian in the rig", run: debian_tests::run }),
     (THOROUGH, Step { name: "examples", run: examples::run }),
     (THOROUGH, Step { name: "crates alone", run: alone }),
     (THOROUGH, Step { name: "documentation", run: documentation }),

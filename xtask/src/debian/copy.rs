@@ -20,7 +20,7 @@ pub(crate) enum CopyError {
 
 /// What was there before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Copied {
+pub(crate) enum Copied {
     New,
     /// A copy, as guests left it.
     Kept,
@@ -30,7 +30,7 @@ pub(super) enum Copied {
 /// where the file system can, both share what neither has changed since.
 ///
 /// It appears under its name when it is complete.
-pub(super) fn working_copy(image: &Path, to: &Path, fresh: bool) -> Result<Copied, CopyError> {
+pub(crate) fn working_copy(image: &Path, to: &Path, fresh: bool) -> Result<Copied, CopyError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         |source| CopyError::File { path, source }

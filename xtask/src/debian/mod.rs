@@ -20,6 +20,7 @@ use crate::rig::{self, Source};
 use crate::tools::{PASST, Tools};
 use crate::workspace::Workspace;
 use copy::Copied;
+pub(crate) use copy::working_copy;
 pub(crate) use disk::disk;
 
 /// What a guest has unless it is said otherwise.
@@ -48,7 +49,7 @@ pub(crate) fn run(workspace: &Workspace, options: &RunGuest, wanted: Wanted) -> 
     }
     let disk = disk(kernel, &tools)?;
     let copy = workspace.target.join(format!("guests/debian-{}.ext4", disk.name));
-    match copy::working_copy(&disk.image, &copy, options.fresh)? {
+    match working_copy(&disk.image, &copy, options.fresh)? {
         Copied::New => eprintln!("debian: its disk is {}", copy.display()),
         Copied::Kept => {
             eprintln!("debian: its disk is {}, as it was left; --fresh starts anew", copy.display());

@@ -126,7 +126,8 @@ impl Work {
             // SAFETY: the driver's packets are one descriptor each, and its buffers hold a packet; they are left alone until
             // they have been given back.
             let len = unsafe {
-                let part = libc::iovec { iov_base: self.base.at((*first).addr), iov_len: (*first).len as usize };
+                let part =
+                    libc::iovec { iov_base: self.base.at((*first).addr), iov_len: (*first).len as usize };
                 if what == What::Send {
                     let sent = libc::writev(tap, &raw const part, 1);
                     assert_eq!(sent, part.iov_len as isize, "{}", io::Error::last_os_error());

@@ -80,8 +80,7 @@ fn run(folder: &Path) -> Result<()> {
             println!("virtio.{name}.{side} {}", median(times));
         }
     }
-    let mut times =
-        (0..RUNS).map(|_| time(Side::Signal, What::Block, &host)).collect::<Result<Vec<_>>>()?;
+    let mut times = (0..RUNS).map(|_| time(Side::Signal, What::Block, &host)).collect::<Result<Vec<_>>>()?;
     println!("virtio.signal {}", median(&mut times));
     Ok(())
 }
