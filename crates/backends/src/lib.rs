@@ -13,3 +13,7 @@ pub mod passt;
 pub mod tap;
 pub mod vhost_user;
 pub mod vsock;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

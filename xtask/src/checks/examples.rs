@@ -19,6 +19,7 @@ const PROMISED: &[(&str, &str)] = &[
     ("strata-cpu", "tiny_vmm"),
     ("strata-boot", "tiny_vmm"),
     ("strata-devices", "tiny_vmm"),
+    ("strata-backends", "tiny_vmm"),
     ("strata-vmm", "custom_device"),
 ];
 

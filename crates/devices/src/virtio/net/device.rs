@@ -49,7 +49,7 @@ pub enum NetError {
     Descriptors(io::Error),
 }
 
-/// A network card: see the [module](self).
+/// A network card: see the [module](super).
 ///
 /// It offers `MAC`, `STATUS`, `MRG_RXBUF`, and as its back ends can: `MTU`, the offloads, and with several of them `MQ` and
 /// `CTRL_VQ`. On the control queue it knows `VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET` and answers others with `VIRTIO_NET_ERR`.
