@@ -60,19 +60,19 @@ mod x86 {
 
     /// What the guest writes to the disk's registers, in order (Virtio 1.2, 3.1.1 and 4.2.2).
     const REGISTERS: &[(u16, u32)] = &[
-        (0x70, 1),    // status: ACKNOWLEDGE
-        (0x70, 3),    // DRIVER
-        (0x24, 1),    // driver features, the upper half:
-        (0x20, 1),    // VERSION_1
-        (0x70, 0xb),  // FEATURES_OK
-        (0x30, 0),    // queue 0
-        (0x38, 4),    // has 4 descriptors,
+        (0x70, 1),      // status: ACKNOWLEDGE
+        (0x70, 3),      // DRIVER
+        (0x24, 1),      // driver features, the upper half:
+        (0x20, 1),      // VERSION_1
+        (0x70, 0xb),    // FEATURES_OK
+        (0x30, 0),      // queue 0
+        (0x38, 4),      // has 4 descriptors,
         (0x80, 0x3000), // which are here,
         (0x90, 0x3100), // with the available ring here
         (0xa0, 0x3300), // and the used ring here,
-        (0x44, 1),    // and is ready
-        (0x70, 0xf),  // DRIVER_OK
-        (0x50, 0),    // there is something in queue 0
+        (0x44, 1),      // and is ready
+        (0x70, 0xf),    // DRIVER_OK
+        (0x50, 0),      // there is something in queue 0
         (0xffff, 0),
     ];
 

@@ -28,6 +28,8 @@ mount -t tmpfs tmpfs /etc/apt/sources.list.d
 echo 'deb [trusted=yes] http://10.9.0.1 ./' >/tmp/list
 apt-get -o Dir::Etc::SourceList=/tmp/list -o Acquire::Languages=none update
 apt-cache -o Dir::Etc::SourceList=/tmp/list policy strata-test | sed -n 's/.*Candidate/candidate/p'
+# What udev would have done.
+modprobe vmw_vsock_virtio_transport
 socat VSOCK-LISTEN:1000,fork EXEC:/bin/cat &
 echo 'hello host' | socat -t 20 - VSOCK-CONNECT:2:2000
 echo listening

@@ -77,3 +77,20 @@ fn all_of_them_in_a_file() {
     assert!(said("[[net]]\nto = \"bridge\"").contains("tap=NAME"));
     assert!(said("[[disk]]\nfile = \"x\"").contains("unknown field"));
 }
+
+#[test]
+fn the_pages_about_devices_show_configurations() {
+    let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/devices"));
+    let mut found = 0;
+    for page in std::fs::read_dir(folder).unwrap() {
+        let page = page.unwrap().path();
+        let text = std::fs::read_to_string(&page).unwrap();
+        for block in text.split("```toml\n").skip(1) {
+            let toml = block.split("```").next().unwrap();
+            let config = Config::from_toml(toml).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
+            assert_ne!(config, Config::default(), "{}", page.display());
+            found += 1;
+        }
+    }
+    assert!(found >= 7, "{found}");
+}
