@@ -21,7 +21,7 @@ use crate::keyboard::Keyboard;
 use crate::message::{mention, say};
 use crate::report::{Output, Report};
 use crate::signals::{Blocked, Signals};
-use crate::terminal::{Input, Raw, Stdin};
+use crate::terminal::{Input, Raw, Stdin, Window};
 use crate::unhurried::Unhurried;
 
 /// Why there was no run, or no report of it.
@@ -64,7 +64,8 @@ impl Error {
 pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let config = config(options)?;
     let dirty_log = config.memory.dirty_log;
-    let has_stdio = config.console.iter().any(|console| console.to == ConsoleTo::Stdio);
+    let port_at_stdio = config.console.iter().position(|console| console.to == ConsoleTo::Stdio);
+    let has_stdio = port_at_stdio.is_some();
     // Found once: a guest without a serial port has nobody to type to.
     let has_input = has_stdio || config.devices.serial == Serial::Stdio;
     let input = if has_input { Input::find() } else { Input::Nothing };
@@ -113,7 +114,8 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let mut blocked = None;
     if input.is_open() || !plain || button.is_some() {
         let terminal = input.terminal().cloned();
-        let signals = Signals::new(machine.control(), button, terminal, options.quiet);
+        let window = machine.console().zip(port_at_stdio).map(|(guest, port)| Window::new(guest, port));
+        let signals = Signals::new(machine.control(), button, (terminal, window), options.quiet);
         let (signals, mask) = signals.map_err(Error::Signals)?;
         machine = machine.event_source(Box::new(signals));
         blocked = Some(mask);

@@ -12,7 +12,7 @@ use strata_vmm::machine::PowerButton;
 use strata_vmm::{Control, Stop};
 
 use crate::message::mention;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, Window};
 
 /// These end the run.
 const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
@@ -32,6 +32,8 @@ pub(crate) struct Signals {
     /// When it was.
     pressed: Option<Instant>,
     terminal: Option<Terminal>,
+    /// What hears of the terminal's size.
+    window: Option<Window>,
     quiet: bool,
 }
 
@@ -41,17 +43,21 @@ impl Signals {
     pub(crate) fn new(
         control: Control,
         button: Option<PowerButton>,
-        terminal: Option<Terminal>,
+        (terminal, window): (Option<Terminal>, Option<Window>),
         quiet: bool,
     ) -> io::Result<(Self, Blocked)> {
         let mut signals = SigSet::empty();
         let stopping = STOPPING.into_iter().filter(|_| terminal.is_some());
+        let sizing = window.iter().map(|_| Signal::SIGWINCH);
         // While it is blocked, a signal is kept even if it is ignored (sigaction(2)).
-        for signal in ENDING.into_iter().chain(stopping).filter(is_heeded(&fs::read_to_string(STATUS)?)) {
+        for signal in
+            ENDING.into_iter().chain(stopping).chain(sizing).filter(is_heeded(&fs::read_to_string(STATUS)?))
+        {
             signals.add(signal);
         }
         let blocked = Blocked { signals, before: signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)? };
-        Ok((Self { arrived: waiting(&signals)?, control, button, pressed: None, terminal, quiet }, blocked))
+        let arrived = waiting(&signals)?;
+        Ok((Self { arrived, control, button, pressed: None, terminal, window, quiet }, blocked))
     }
 
     fn obey(&mut self, signal: Signal) {
@@ -70,6 +76,7 @@ impl Signals {
                 // As the kernel would have done it. SIGCONT arrives here as well, once the process runs again.
                 let _ = raise(Signal::SIGSTOP);
             }
+            Signal::SIGWINCH => self.window.iter().for_each(Window::tell),
             Signal::SIGCONT => self.terminal.iter().for_each(Terminal::make_raw),
             _ => drop(self.control.stop(Stop::Interrupted)),
         }

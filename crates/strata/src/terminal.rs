@@ -8,8 +8,10 @@ use rustix::fs::{FileType, fstat, major, minor};
 use rustix::process::getpgrp;
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::{
-    InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
+    InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcgetwinsize,
+    tcsetattr,
 };
+use strata_vmm::devices::virtio::console::ConsoleHandle;
 
 /// Standard output without a buffer: what a guest prints is seen at once.
 #[derive(Debug)]
@@ -38,6 +40,29 @@ impl Read for Stdin {
 impl AsRawFd for Stdin {
     fn as_raw_fd(&self) -> RawFd {
         stdin().as_raw_fd()
+    }
+}
+
+/// The terminal's size, for a guest whose virtio console is there.
+#[derive(Debug)]
+pub(crate) struct Window {
+    guest: ConsoleHandle,
+    port: usize,
+}
+
+impl Window {
+    /// For this port of the guest's consoles, which hears of the size at once.
+    pub(crate) fn new(guest: ConsoleHandle, port: usize) -> Self {
+        let window = Self { guest, port };
+        window.tell();
+        window
+    }
+
+    /// Tells the guest how large the terminal is now.
+    pub(crate) fn tell(&self) {
+        if let Ok(size) = tcgetwinsize(stdout()) {
+            self.guest.resize(self.port, size.ws_col, size.ws_row);
+        }
     }
 }
 

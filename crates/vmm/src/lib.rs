@@ -64,6 +64,7 @@ pub use machine::{BuildError, Machine, MachineBuilder, Outcome, RunError};
 pub use vcpu::{Budget, Control, Exit, ExitLog, NoTrace, Stop, Tracer};
 
 pub use event_manager;
+pub use strata_backends as backends;
 pub use strata_boot as boot;
 pub use strata_cpu as cpu;
 pub use strata_devices as devices;

@@ -87,7 +87,8 @@ fn the_pages_about_devices_show_configurations() {
         let text = std::fs::read_to_string(&page).unwrap();
         for block in text.split("```toml\n").skip(1) {
             let toml = block.split("```").next().unwrap();
-            let config = Config::from_toml(toml).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
+            let config =
+                Config::from_toml(toml).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
             assert_ne!(config, Config::default(), "{}", page.display());
             found += 1;
         }
