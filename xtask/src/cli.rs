@@ -74,6 +74,9 @@ pub(crate) struct RunGuest {
     /// For `debian`: start with a new disk; what was written to the old one is lost
     #[arg(long, conflicts_with_all = ["all", "list"])]
     pub(crate) fresh: bool,
+    /// For `debian`: the copy of its disk of this name, so that several guests can have one each
+    #[arg(long, value_name = "NAME", default_value = "own", conflicts_with_all = ["all", "list"])]
+    pub(crate) name: String,
     #[command(flatten)]
     pub(crate) install: Install,
     /// Options for `strata run`, after `--`

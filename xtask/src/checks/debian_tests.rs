@@ -1,13 +1,14 @@
 //! A distribution from disk, in the rig: what it has synced outlives a power cut, and its networks and sockets work.
 
 use std::error::Error;
-use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::process::{self, Stdio};
 use std::time::Duration;
+use std::{env, fs, thread};
 
 use super::device_tests::{PREAMBLE, Test};
-use super::linux_tests::{NEW, OLD, both, bring};
+use super::linux_tests::{NEW, OLD, both, bring, last_lines};
 use super::{Context, Report};
 use crate::debian;
 use crate::process::chain;
@@ -52,10 +53,39 @@ pub(super) fn run(context: &Context) -> Result<Report, Box<dyn Error>> {
     };
     // Two at a time: each emulated host has one CPU.
     let (old, new) = thread::scope(|scope| {
-        let new = scope.spawn(|| each(NEW, &[POWER_CUT]));
+        let new = scope.spawn(|| {
+            let cut = each(NEW, &[POWER_CUT]);
+            let mut login = Report::default();
+            login.add(self::login().map_err(|why| format!("cargo xtask run-guest debian: {why}")));
+            both(cut, login)
+        });
         (each(OLD, &[POWER_CUT, NETWORKS]), new.join())
     });
     Ok(both(old, new.unwrap_or_else(|_| Report::failed("a thread of ours has panicked"))))
+}
+
+/// What a user types, and what somebody who has logged in does then.
+fn login() -> Result<(), String> {
+    const TYPED: &[u8] = b"systemctl is-system-running --wait\nip -br -4 addr show eth0\nexit\n";
+    let mut command = process::Command::new(env::current_exe().map_err(|error| error.to_string())?);
+    command.args(["run-guest", "debian", "--rig", "--fresh", "--name", "test"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(TYPED).map_err(|error| error.to_string())?;
+    }
+    let done = child.wait_with_output().map_err(|error| error.to_string())?;
+    let console = String::from_utf8_lossy(&done.stdout).replace('\r', "");
+    // A unit or two may fail in an emulated host that is slow; that the system has come up is what counts.
+    let is_up = ["running", "degraded"].iter().any(|state| console.lines().any(|line| line.ends_with(state)));
+    let wrong = match done.status.code() {
+        Some(0) if !is_up => "the system has not come up",
+        Some(0) if !console.contains("eth0             UP             10.") => "eth0 has no address",
+        Some(0) => return Ok(()),
+        _ => "it has not ended by powering off",
+    };
+    let said = String::from_utf8_lossy(&done.stderr);
+    Err(format!("{wrong}\n{}{said}", last_lines(&console)))
 }
 
 /// One kernel's disk, and what is done with it.

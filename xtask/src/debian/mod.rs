@@ -48,7 +48,12 @@ pub(crate) fn run(workspace: &Workspace, options: &RunGuest, wanted: Wanted) -> 
         return Err(format!("debian can't be run: {why}").into());
     }
     let disk = disk(kernel, &tools)?;
-    let copy = workspace.target.join(format!("guests/debian-{}.ext4", disk.name));
+    if !is_file_name(&options.name) {
+        return Err(
+            format!("`{}` is no name for a file; write letters, digits and hyphens", options.name).into()
+        );
+    }
+    let copy = workspace.target.join(format!("guests/debian-{}-{}.ext4", disk.name, options.name));
     match working_copy(&disk.image, &copy, options.fresh)? {
         Copied::New => eprintln!("debian: its disk is {}", copy.display()),
         Copied::Kept => {
@@ -69,6 +74,10 @@ pub(crate) fn run(workspace: &Workspace, options: &RunGuest, wanted: Wanted) -> 
         console::run(command)?
     };
     Ok(code == 0)
+}
+
+fn is_file_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
 }
 
 /// Strata's command line. Of an option that is given twice, the last counts; but disks and networks add up: a network of
