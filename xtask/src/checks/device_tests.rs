@@ -50,6 +50,8 @@ const TESTS: &[Test] = &[
             "part 1: as it was written",
             "part 2: as it was written",
             "part 3: as it was written",
+            "the driver has left the disk",
+            "after a reset: as it was written",
             "discarded: zeros",
             "as it was",
             "the second disk refuses",

@@ -19,6 +19,13 @@ for n in 0 1 2 3; do
     dd if=/dev/vda bs=64k skip=$((n * 64)) count=64 2>/dev/null | cmp - /tmp/$n && echo "part $n: as it was written"
 done
 sha256sum </tmp/1 | sed 's/^/guest: /'
+# The driver leaves the device, which resets it, while it is being read; and takes it again.
+dd if=/dev/vda of=/dev/null bs=64k 2>/dev/null &
+echo virtio0 >/sys/bus/virtio/drivers/virtio_blk/unbind
+wait
+[ -e /dev/vda ] || echo 'the driver has left the disk'
+echo virtio0 >/sys/bus/virtio/drivers/virtio_blk/bind
+dd if=/dev/vda bs=64k count=64 2>/dev/null | cmp - /tmp/0 && echo 'after a reset: as it was written'
 blkdiscard -o 0 -l 65536 /dev/vda
 echo 3 >/proc/sys/vm/drop_caches
 [ "$(dd if=/dev/vda bs=64k count=1 2>/dev/null | tr -d '\0' | wc -c)" = 0 ] && echo 'discarded: zeros'
