@@ -207,6 +207,15 @@ impl NetBackend for Passt {
         Ok(())
     }
 
+    fn has_received(&self) -> bool {
+        match self.next_len() {
+            Ok(Some(len)) => self.coming.filled().len() >= LENGTH + len,
+            Ok(None) => false,
+            // That is to be told.
+            Err(_) => true,
+        }
+    }
+
     fn receive<'m, B: BitmapSlice>(
         &mut self,
         into: impl Iterator<Item = VolatileSlice<'m, B>>,

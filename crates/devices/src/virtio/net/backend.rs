@@ -26,9 +26,9 @@ pub enum LinkError {
 /// Each packet begins with a header, `virtio_net_hdr_v1` (Virtio 1.2, 5.1.6) of [`HEADER`](super::HEADER) bytes. Of a
 /// packet received the device itself sets `num_buffers` in it.
 ///
-/// Nothing here may wait. The descriptor is watched for edges: when it gets readable, the device receives until there
-/// is [nothing more](LinkError::NotReady); it is watched for getting writable only after a send was not ready, or has
-/// left something [unsent](NetBackend::has_unsent).
+/// Nothing here may wait. While the guest has room the descriptor is watched for being readable, which it has to be as long
+/// as there is anything to receive but what [was received](NetBackend::has_received) already; it is watched for getting
+/// writable only after a send was not ready, or has left something [unsent](NetBackend::has_unsent).
 pub trait NetBackend: AsRawFd + Send + 'static {
     /// What it can do with packets that are not ready for the wire: those of [`OFFLOADS`](super::feature::OFFLOADS).
     fn offloads(&self) -> u64 {
@@ -85,6 +85,11 @@ pub trait NetBackend: AsRawFd + Send + 'static {
     /// Not all could be sent, yet or ever.
     fn flush(&mut self) -> Result<(), LinkError> {
         Ok(())
+    }
+
+    /// Whether the next packet is here already, of which the descriptor does not tell any more.
+    fn has_received(&self) -> bool {
+        false
     }
 
     /// Receives a packet into these pieces of memory, and what they have no room for into `spill`; gives how long the

@@ -8,8 +8,8 @@ use event_manager::{EventOps, EventSet, Events};
 use vm_memory::GuestAddressSpace;
 
 use super::super::rate::Throttle;
-use super::super::{Chain, Doorbell, Interrupt, Post, Virtqueue, Wakeup, Worker, watch};
-use super::receive::{Form, Receiver};
+use super::super::{Chain, Doorbell, Interrupt, Post, Virtqueue, Wakeup, Worker};
+use super::receive::{Awaits, Form, Receiver};
 use super::transmit::Transmitter;
 use super::{LinkError, NetBackend, control, feature};
 
@@ -174,7 +174,8 @@ impl<B: NetBackend, M: GuestAddressSpace + Send + 'static> Pair<B, M> {
     fn receive(&mut self) {
         let can_pass = self.can_pass();
         let Some(active) = self.active.as_ref().filter(|_| can_pass) else { return };
-        match self.receiver.receive(&*active.memory.memory(), &mut self.backend) {
+        let is_watched = self.watched == Some(EventSet::IN);
+        match self.receiver.receive(&*active.memory.memory(), &mut self.backend, is_watched) {
             Ok(true) => self.bells.receive.ring(),
             Ok(false) => {}
             Err(error) => self.lose(&error),
@@ -251,23 +252,30 @@ impl<B: NetBackend, M: GuestAddressSpace + Send + 'static> Pair<B, M> {
         }
     }
 
-    /// Watches the link for what is wanted of it.
+    /// Watches the link for what is wanted of it: for being readable, while there are buffers; for edges otherwise, so that
+    /// a link that is ready for what nobody wants wakes nobody twice.
     fn watch_link(&mut self, ops: &mut EventOps<'_>, anew: bool) {
-        let wanted = match (self.active.is_some() && self.can_pass(), self.transmitter.blocked) {
-            (false, _) => None,
-            (true, false) => Some(EventSet::IN),
-            (true, true) => Some(EventSet::IN | EventSet::OUT),
-        };
+        let is_wanted = self.active.is_some() && self.can_pass();
+        let wanted = is_wanted.then(|| match (self.transmitter.blocked, self.receiver.awaits()) {
+            (true, _) => EventSet::IN | EventSet::OUT | EventSet::EDGE_TRIGGERED,
+            (false, Awaits::Link) => EventSet::IN,
+            (false, Awaits::Edge) => EventSet::IN | EventSet::EDGE_TRIGGERED,
+            (false, Awaits::Others) => EventSet::EDGE_TRIGGERED,
+        });
         if self.watched == wanted && !anew {
             return;
         }
-        if self.watched.take().is_some()
-            && let Err(error) = ops.remove(Events::empty(&self.backend))
-        {
-            log::error!("cannot stop watching a network link: {error}");
-        }
-        if let Some(wanted) = wanted {
-            watch(ops, &self.backend, LINK, wanted);
+        let events = |set| Events::with_data(&self.backend, LINK, set);
+        let done = match (self.watched.is_some() && !anew, wanted) {
+            (true, Some(set)) => ops.modify(events(set)),
+            (_, wanted) => {
+                let removed =
+                    if self.watched.is_some() { ops.remove(events(EventSet::empty())) } else { Ok(()) };
+                removed.and_then(|()| wanted.map_or(Ok(()), |set| ops.add(events(set))))
+            }
+        };
+        if let Err(error) = done {
+            log::error!("cannot watch a network link: {error}");
         }
         self.watched = wanted;
     }
@@ -293,7 +301,9 @@ impl<B: NetBackend, M: GuestAddressSpace + Send + 'static> Worker for Pair<B, M>
                 let is_control = self.receiver.queue.is_none() && self.control.others.is_empty();
                 match &self.bells.control {
                     Some(control) if is_control => control.ring(),
-                    _ => self.receive(),
+                    // Otherwise the link tells of what there is for these buffers.
+                    _ if self.receiver.awaits() == Awaits::Others => self.receive(),
+                    _ => {}
                 }
             }
             Wakeup::Source(RECEIVE_TIMER) => self.receive(),

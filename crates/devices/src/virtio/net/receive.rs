@@ -28,6 +28,49 @@ pub(super) struct Form {
     pub(super) checked: bool,
 }
 
+/// What has to happen before there is more to receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaits {
+    /// The link gets readable, if it is not already.
+    Link,
+    /// The link gets readable once more: now it says so and gives nothing.
+    Edge,
+    /// The guest gives buffers, or time passes.
+    Others,
+}
+
+/// Whether packets come alone or together.
+///
+/// To ask for one more than there are is a system call for nothing. While they come alone only one is asked for at a time,
+/// but now and then all there are: the more seldom, the more often that was in vain.
+#[derive(Debug)]
+struct Habit {
+    together: bool,
+    /// How many have come alone since all were asked for, and how many may.
+    alone: u16,
+    patience: u16,
+}
+
+impl Habit {
+    const LEAST_PATIENCE: u16 = 8;
+    const MOST_PATIENCE: u16 = 4096;
+    const NEW: Self = Self { together: false, alone: 0, patience: Self::LEAST_PATIENCE };
+
+    /// One was asked for, and came.
+    fn one_came(&mut self) {
+        self.alone += 1;
+        self.together = self.alone >= self.patience;
+    }
+
+    /// All were asked for, and so many came.
+    fn all_came(&mut self, packets: u16) {
+        self.together = packets > 1;
+        self.alone = 0;
+        let patience = if self.together { Self::LEAST_PATIENCE } else { self.patience.saturating_mul(2) };
+        self.patience = patience.min(Self::MOST_PATIENCE);
+    }
+}
+
 /// One direction of a pair.
 #[derive(Debug)]
 pub(super) struct Receiver {
@@ -41,6 +84,8 @@ pub(super) struct Receiver {
     /// What the last packet costs, which is paid before there is a next one.
     owed: Option<u64>,
     large_for: u8,
+    habit: Habit,
+    awaits: Awaits,
     complained: bool,
     pub(super) passed: u64,
     pub(super) dropped: u64,
@@ -111,6 +156,8 @@ impl Receiver {
             throttle,
             owed: None,
             large_for: 0,
+            habit: Habit::NEW,
+            awaits: Awaits::Others,
             complained: false,
             passed: 0,
             dropped: 0,
@@ -126,9 +173,17 @@ impl Receiver {
         self.buffers.drop_first(usize::MAX);
         (self.queue, self.form) = (queue, form);
         (self.packet, self.complained, self.large_for) = (None, false, 0);
+        self.awaits = Awaits::Others;
     }
 
-    /// Receives what there is, at most a ring's worth; `Ok(true)` if there may be more.
+    /// What it was that the last [`receive`](Self::receive) ended for.
+    pub(super) fn awaits(&self) -> Awaits {
+        self.awaits
+    }
+
+    /// Receives what there is, or one packet if they come alone and the link is watched for more (`is_watched`: for being
+    /// readable, not for getting so); at most a ring's worth. `Ok(true)` if there may be more, of which nobody else will
+    /// tell.
     ///
     /// # Errors
     ///
@@ -137,9 +192,11 @@ impl Receiver {
         &mut self,
         memory: &M,
         link: &mut B,
+        is_watched: bool,
     ) -> io::Result<bool> {
         let Some(mut queue) = self.queue.take() else { return Ok(false) };
-        let more = self.receive_to(memory, &mut queue, link);
+        self.awaits = Awaits::Others;
+        let more = self.receive_to(memory, &mut queue, link, is_watched);
         queue.signal(memory);
         self.queue = Some(queue);
         more
@@ -150,9 +207,11 @@ impl Receiver {
         memory: &M,
         queue: &mut Virtqueue,
         link: &mut B,
+        is_watched: bool,
     ) -> io::Result<bool> {
         let mut budget = queue.size();
         let mut is_armed = true;
+        let mut received = 0;
         while budget > 0 {
             let room = self.wanted_room();
             if self.buffers.room < room {
@@ -181,9 +240,16 @@ impl Receiver {
                 }
                 self.owed = None;
             }
-            if !self.read(memory, link)? {
+            if is_watched && !self.habit.together && received == 1 && !link.has_received() {
+                self.habit.one_came();
+                self.awaits = Awaits::Link;
                 return Ok(false);
             }
+            if !self.read(memory, link)? {
+                self.habit.all_came(received);
+                return Ok(false);
+            }
+            received += 1;
         }
         Ok(true)
     }
@@ -217,8 +283,13 @@ impl Receiver {
                 self.large_for = if len > USUAL { LARGE_FOR } else { self.large_for.saturating_sub(1) };
                 Ok(true)
             }
-            Err(LinkError::NotReady) => Ok(false),
+            Err(LinkError::NotReady) => {
+                self.awaits = Awaits::Link;
+                Ok(false)
+            }
             Err(LinkError::Packet(error)) => {
+                // It may say so again and again.
+                self.awaits = Awaits::Edge;
                 self.dropped += 1;
                 if !std::mem::replace(&mut self.complained, true) {
                     log::warn!("a packet for the guest cannot be received: {error}");

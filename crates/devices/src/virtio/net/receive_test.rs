@@ -193,3 +193,64 @@ fn a_guest_without_buffers_costs_no_calls() {
     }
     assert_eq!(wire.script().calls, 0);
 }
+
+/// Gives the guest its buffers back.
+fn refill(bench: &mut NetBench) {
+    while bench.queue(RX).used().is_some() {
+        bench.queue(RX).add(&[], &[(FREE, 1526)]);
+    }
+}
+
+#[test]
+fn packets_that_come_alone_are_asked_for_once() {
+    let (mut bench, wire) = bench(0);
+    for place in 0..16 {
+        bench.queue(RX).add(&[], &[(FREE + 0x1000 * place, 1526)]);
+    }
+    bench.notify(0);
+    bench.run();
+    let before = wire.script().calls;
+    for _ in 0..1000 {
+        wire.put(packet(60));
+        bench.run();
+        refill(&mut bench);
+    }
+    let calls = wire.script().calls - before;
+    assert!(calls < 1010, "{calls}");
+}
+
+#[test]
+fn packets_that_come_together_are_taken_together() {
+    let (mut bench, wire) = bench(0);
+    for place in 0..16 {
+        bench.queue(RX).add(&[], &[(FREE + 0x1000 * place, 1526)]);
+    }
+    bench.notify(0);
+    bench.run();
+    let mut interrupts = 0;
+    for _ in 0..100 {
+        for _ in 0..8 {
+            wire.put(packet(60));
+        }
+        interrupts += bench.run();
+        assert!(wire.script().incoming.is_empty());
+        refill(&mut bench);
+    }
+    assert!(interrupts < 130, "{interrupts}");
+}
+
+#[test]
+fn a_link_that_is_ready_wakes_nobody_while_there_are_no_buffers() {
+    let (mut bench, wire) = bench(0);
+    bench.run();
+    (0..3).for_each(|_| wire.put(packet(60)));
+    bench.run();
+    let before = wire.script().calls;
+    assert_eq!(bench.run(), 0);
+    assert_eq!(wire.script().calls, before);
+    bench.queue(RX).add(&[], &[(FREE, 1526)]);
+    bench.queue(RX).add(&[], &[(FREE, 1526)]);
+    bench.notify(0);
+    assert!(bench.run() > 0);
+    assert_eq!(wire.script().incoming.len(), 1);
+}

@@ -147,7 +147,12 @@ impl NetBackend for Wire {
         if script.is_lost {
             return Err(gone());
         }
-        let Some(packet) = script.incoming.pop_front() else { return Err(LinkError::NotReady) };
+        let packet = script.incoming.pop_front();
+        if script.incoming.is_empty() {
+            // It is readable as long as there is something.
+            let _ = self.event.read();
+        }
+        let packet = packet.ok_or(LinkError::NotReady)?;
         if std::mem::take(&mut script.garbles) {
             return Err(LinkError::Packet(io::ErrorKind::InvalidData.into()));
         }
