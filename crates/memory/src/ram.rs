@@ -108,6 +108,15 @@ impl Ram {
         &self.memory
     }
 
+    /// The memory without what is read-only to the guest: what the guest's devices may reach, so that it does not write by
+    /// one of them what it may not write itself.
+    pub fn device_memory(&self) -> GuestMemory {
+        self.pieces.iter().filter(|piece| piece.read_only).fold(self.memory.clone(), |memory, piece| {
+            // Each piece is a region.
+            memory.remove_region(piece.start, piece.len).map_or(memory, |(without, _)| without)
+        })
+    }
+
     /// The pieces, in ascending order of address.
     pub fn pieces(&self) -> &[Piece] {
         &self.pieces

@@ -256,3 +256,17 @@ fn ram_can_be_used_from_any_thread() {
     std::thread::spawn(move || memory.write_obj(5_u8, GuestAddress(9)).unwrap()).join().unwrap();
     assert_eq!(ram.memory().read_obj::<u8>(GuestAddress(9)).unwrap(), 5);
 }
+
+#[test]
+fn devices_do_not_reach_what_is_read_only() {
+    let piece = |start, read_only| Piece { start: GuestAddress(start), len: 0x2000, read_only };
+    let spec = RamSpec::empty().piece(piece(0, false)).piece(piece(0x2000, true)).piece(piece(0x8000, false));
+    let ram = spec.build().unwrap();
+    let devices = ram.device_memory();
+    for (address, reached) in [(0x1000, true), (0x2000, false), (0x3fff, false), (0x8000, true)] {
+        assert_eq!(devices.write_obj(1_u8, GuestAddress(address)).is_ok(), reached, "{address:#x}");
+        assert!(ram.memory().write_obj(2_u8, GuestAddress(address)).is_ok());
+    }
+    // It is the same memory.
+    assert_eq!(devices.read_obj::<u8>(GuestAddress(0x8000)).unwrap(), 2);
+}

@@ -69,6 +69,8 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     // Found once: a guest without a serial port has nobody to type to.
     let has_input = has_stdio || config.devices.serial == Serial::Stdio;
     let input = if has_input { Input::find() } else { Input::Nothing };
+    let has_sockets = config.vsock.is_some()
+        || config.console.iter().any(|console| matches!(console.to, ConsoleTo::Unix(_)));
     let plain = options.report.is_none() && options.record.is_none();
     let output = Output::new(options.report.is_some());
     let mut builder = Machine::builder(config).console(output.clone());
@@ -110,9 +112,9 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
         report: options.report.as_deref().map(OutputFile::begin).transpose()?,
         record: options.record.as_deref().map(OutputFile::begin).transpose()?,
     };
-    // With nothing to tidy up, and no guest that could be asked, a signal may end the process as it always does.
+    // With nothing to tidy up (a terminal, files, sockets), and no guest that could be asked, a signal may end the process as it always does.
     let mut blocked = None;
-    if input.is_open() || !plain || button.is_some() {
+    if input.is_open() || !plain || has_sockets || button.is_some() {
         let terminal = input.terminal().cloned();
         let window = machine.console().zip(port_at_stdio).map(|(guest, port)| Window::new(guest, port));
         let signals = Signals::new(machine.control(), button, (terminal, window), options.quiet);

@@ -44,6 +44,8 @@ fn networks_and_sockets() {
     refused(&scratch, &["--net", "tap=a-name-of-some-length"], &["15 bytes"]);
     refused(&scratch, &["--net", "fd=99"], &["no descriptor 99"]);
     refused(&scratch, &["--net", "fd=0"], &["no descriptor 0"]);
+    // One of strata's own, by mistake, and twice.
+    refused(&scratch, &["--net", "fd=3", "--net", "fd=3"], &["3"]);
     refused(&scratch, &["--net", "user,queues=2"], &["one pair"]);
     refused(&scratch, &["--net", "user,mac=01:00:00:00:00:00"], &["one network card"]);
     refused(&scratch, &["--vsock", "2:/tmp/v"], &["2 is no guest's context ID", "3"]);

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::DEPTH;
 use super::call::{Call, Outcome};
@@ -97,7 +97,7 @@ impl Pool {
             state: Mutex::new(state),
             work: Condvar::new(),
             done: Condvar::new(),
-            event: EventFd::new(EFD_NONBLOCK)?,
+            event: EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK)?,
         });
         let mut pool = Self {
             shared,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
 use event_manager::{Error as EventError, EventOps, EventSet, Events, MutEventSubscriber};
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use vmm_sys_util::timerfd::TimerFd;
 
 use super::Serial;
@@ -221,7 +221,7 @@ impl<R: Read + AsRawFd> MutEventSubscriber for SerialInput<R> {
     }
 
     fn init(&mut self, ops: &mut EventOps<'_>) {
-        let drained = match EventFd::new(EFD_NONBLOCK) {
+        let drained = match EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK) {
             Ok(drained) => Arc::new(drained),
             Err(error) => return self.end = Some(InputEnd::Wake(error)),
         };

@@ -122,7 +122,8 @@ impl<M: GuestAddressSpace, D: VirtioDevice<M>> Common<D, M> {
                 continue;
             }
             let Some(mut ring) = ring(max_size, setup, &*self.memory.memory()) else {
-                log::warn!("the guest's driver has set up virtqueue {index} outside of RAM, or misaligned");
+                self.interrupt
+                    .complain(&format_args!("has set up virtqueue {index} outside of RAM, or misaligned"));
                 return self.interrupt.set_needs_reset();
             };
             ring.set_event_idx(self.driver_features & feature::EVENT_IDX != 0);

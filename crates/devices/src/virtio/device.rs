@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use vm_memory::GuestAddressSpace;
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::{Interrupt, Virtqueue};
 
@@ -21,7 +21,7 @@ impl Doorbell {
     ///
     /// What `eventfd(2)` answered: the process or the system has no more descriptors.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(Arc::new(EventFd::new(EFD_NONBLOCK)?)))
+        Ok(Self(Arc::new(EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK)?)))
     }
 
     /// As many as there are queues.

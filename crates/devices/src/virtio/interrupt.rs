@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 /// How a transport delivers interrupts. Virtio-mmio has one line for all; with MSI-X each queue has a message.
 pub trait InterruptSink: Send + Sync {
@@ -22,7 +22,12 @@ struct Shared {
     needs_reset: AtomicBool,
     /// The configuration's generation (Virtio 1.2, 2.5.1): a driver that reads it in parts compares this.
     generation: AtomicU32,
+    /// How much more may be said of the driver in the log.
+    complaints: AtomicU8,
 }
+
+/// How often the log is told of what a driver does wrong. A reset does not bring more: drivers could fill a disk with it.
+const COMPLAINTS: u8 = 16;
 
 impl fmt::Debug for Interrupt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,7 +38,12 @@ impl fmt::Debug for Interrupt {
 impl Interrupt {
     /// A device's, which leads to this sink.
     pub fn new(sink: Arc<dyn InterruptSink>) -> Self {
-        Self(Arc::new(Shared { sink, needs_reset: AtomicBool::new(false), generation: AtomicU32::new(0) }))
+        Self(Arc::new(Shared {
+            sink,
+            needs_reset: AtomicBool::new(false),
+            generation: AtomicU32::new(0),
+            complaints: AtomicU8::new(COMPLAINTS),
+        }))
     }
 
     /// The device has used buffers of this queue. [`Virtqueue::signal`](super::Virtqueue::signal) calls this where the driver
@@ -53,6 +63,17 @@ impl Interrupt {
     pub fn set_needs_reset(&self) {
         if !self.0.needs_reset.swap(true, Ordering::AcqRel) {
             self.0.sink.configuration_changed();
+        }
+    }
+
+    /// Says in the log what the driver has done wrong, unless that was said often enough.
+    pub(super) fn complain(&self, what: &dyn fmt::Display) {
+        let left =
+            self.0.complaints.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));
+        match left {
+            Ok(1) => log::warn!("the guest's driver {what}; what else it does wrong is not told of"),
+            Ok(_) => log::warn!("the guest's driver {what}"),
+            Err(_) => {}
         }
     }
 

@@ -214,6 +214,8 @@ impl Virtqueue {
             if left == 0 || !self.rearm(memory) {
                 return left == 0;
             }
+            // A driver may go on making this look worth while.
+            left -= 1;
             self.disarm(memory);
         }
     }
@@ -222,7 +224,7 @@ impl Virtqueue {
     #[cold]
     fn break_for(&mut self, wrong: &Wrong) -> bool {
         if !mem::replace(&mut self.broken, true) {
-            log::warn!("the guest's driver broke virtqueue {}: {wrong}", self.index);
+            self.interrupt.complain(&format_args!("broke virtqueue {}: {wrong}", self.index));
             self.interrupt.set_needs_reset();
         }
         false

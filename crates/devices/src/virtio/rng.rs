@@ -93,7 +93,6 @@ impl<R: Read + Send + 'static, M: GuestAddressSpace + Send + 'static> VirtioDevi
         let queue = activation.queues.pop().flatten();
         let mut filler = self.post.lock();
         filler.active = queue.map(|queue| (activation.memory, queue));
-        filler.warned = false;
         self.post.call();
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::Doorbell;
 
@@ -59,7 +59,7 @@ impl<W: Worker + 'static> Post<W> {
     ///
     /// What `eventfd(2)` answered.
     pub fn new(worker: W) -> io::Result<Self> {
-        let bell = Arc::new(EventFd::new(EFD_NONBLOCK)?);
+        let bell = Arc::new(EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK)?);
         Ok(Self { worker: Arc::new(Mutex::new(worker)), bell })
     }
 

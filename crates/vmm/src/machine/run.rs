@@ -41,7 +41,8 @@ impl<T> Outcome<T> {
         &self.ram
     }
 
-    /// The pages that the guest has dirtied (see [`Vm::dirty_pages`]); needs `memory.dirty_log`.
+    /// The pages that the guest's processors have dirtied (see [`Vm::dirty_pages`]); needs `memory.dirty_log`. What devices have
+    /// written for it, a disk's reads for instance, is not among them.
     ///
     /// # Errors
     ///

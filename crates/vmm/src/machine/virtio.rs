@@ -130,7 +130,7 @@ pub(super) fn plug(
 ) -> Result<(), BuildError> {
     let VirtioPart { name, device, .. } = part;
     let line = Arc::new(IrqFdLine::new(vm, place.gsi)?);
-    let memory: DeviceMemory = Arc::new(ram.memory().clone());
+    let memory: DeviceMemory = Arc::new(ram.device_memory());
     let transport = VirtioMmio::new(device, memory, line);
     for (queue, doorbell) in (0..).zip(transport.doorbells()) {
         vm.ring_on_write(doorbell.event(), place.address + VirtioMmio::NOTIFY, queue)?;

@@ -11,10 +11,14 @@ use super::run::Run;
 use super::{PAGE_SIZE, Reclaim, feature};
 use crate::virtio::{Activation, Buffer, Chain, Doorbell, Interrupt, Virtqueue, Wakeup, Worker};
 
-/// How many ranges, and pieces of lists, are dealt with at a time.
+/// How much is dealt with at a time: ranges, each piece of a large one for itself, and pieces of lists.
 const MOST: usize = 1024;
+/// In bytes. To give back a GiB takes a host a quarter of a second; 64 MiB at a time leave others their turn.
+const PIECE: u64 = 64 << 10;
 /// How many bytes of page numbers are read at once: what Linux gives in one request.
 const CHUNK: usize = 1024;
+/// How many pieces its pages are, of 4 KiB each: what a chunk counts for.
+const CHUNK_PIECES: usize = CHUNK / 4 / 16;
 /// How many figures are looked at; there are ten.
 const MOST_STATS: usize = 32;
 
@@ -82,7 +86,6 @@ impl<R: Reclaim, M: GuestAddressSpace> Reclaimer<R, M> {
         });
         let (memory, interrupt) = (activation.memory, activation.interrupt);
         self.active = Some(Active { memory, interrupt, lanes: lanes.collect() });
-        self.host.warned = false;
     }
 
     pub(super) fn deactivate(&mut self) {
@@ -204,7 +207,7 @@ impl<R: Reclaim> Host<R> {
                 self.release(run.into_pages());
                 return false;
             }
-            *left -= 1;
+            *left = left.saturating_sub(CHUNK_PIECES);
             let len = numbers.split_at(*done).1.read(memory, &mut bytes);
             *done += len as u64;
             for number in bytes.get(..len).unwrap_or_default().chunks_exact(4) {
@@ -229,9 +232,10 @@ impl<R: Reclaim> Host<R> {
                 self.release(run.into_pages());
                 return false;
             }
-            *left -= 1;
-            *done += u64::from(range.len);
-            let released = run.add(range.addr.0, range.len.into());
+            let len = u64::from(range.len).min(*left as u64 * PIECE);
+            *left -= usize::try_from(len.div_ceil(PIECE)).unwrap_or(*left).min(*left);
+            *done += len;
+            let released = run.add(range.addr.0, len);
             self.release(released);
         }
         self.release(run.into_pages());

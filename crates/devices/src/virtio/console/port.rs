@@ -50,7 +50,7 @@ impl PortState {
     /// Work begins, with these queues.
     pub(super) fn activate(&mut self, [input_queue, output_queue]: [Option<Virtqueue>; 2], is_open: bool) {
         (self.input_queue, self.output_queue) = (input_queue, output_queue);
-        (self.done, self.warned, self.is_open_in_guest) = (0, false, is_open);
+        (self.done, self.is_open_in_guest) = (0, is_open);
         self.news = News::default();
     }
 

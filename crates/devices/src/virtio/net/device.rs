@@ -189,7 +189,8 @@ impl<B: NetBackend, M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for N
         let most = if has_several { u16::try_from(self.pairs.len()).unwrap_or(1) } else { 1 };
         let mut control =
             if features & feature::CTRL_VQ != 0 { take(control_at).map(|queue| (queue, most)) } else { None };
-        for (number, pair) in self.pairs.iter().enumerate() {
+        // The first one last: a command on its control queue switches the others.
+        for (number, pair) in self.pairs.iter().enumerate().rev() {
             let mut take = |index| if number == 0 || has_several { take(index) } else { None };
             let start = Start {
                 memory: memory.clone(),
@@ -197,7 +198,7 @@ impl<B: NetBackend, M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for N
                 interrupt: interrupt.clone(),
                 receive: take(2 * number),
                 transmit: take(2 * number + 1),
-                control: control.take(),
+                control: if number == 0 { control.take() } else { None },
             };
             pair.lock().start(start, number == 0);
             pair.call();

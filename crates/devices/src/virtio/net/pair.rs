@@ -67,6 +67,7 @@ pub(super) struct Pair<B, M> {
     control: Control<B, M>,
     active: Option<Active<M>>,
     is_enabled: bool,
+    complained: bool,
     /// Whether the link is watched, and with what for.
     watched: Option<EventSet>,
     bells: Bells,
@@ -111,6 +112,7 @@ impl<B: NetBackend, M: GuestAddressSpace + Send + 'static> Pair<B, M> {
             control: Control { queue: None, chain: Chain::new(), others, most: 0 },
             active: None,
             is_enabled: true,
+            complained: false,
             watched: None,
             bells,
         }
@@ -144,14 +146,18 @@ impl<B: NetBackend, M: GuestAddressSpace + Send + 'static> Pair<B, M> {
         self.control.queue = None;
     }
 
-    /// Has this pair take part, or not. Not for the first one.
-    fn set_enabled(&mut self, enabled: bool) {
-        if let Err(error) = self.backend.set_enabled(enabled)
-            && self.link.is_up()
-        {
-            log::warn!("the host does not switch a queue of a network link: {error}");
+    /// Has this pair take part, or not; gives whether it does as it should. Not for the first one.
+    fn set_enabled(&mut self, enabled: bool) -> bool {
+        if let Err(error) = self.backend.set_enabled(enabled) {
+            if self.link.is_up() && !std::mem::replace(&mut self.complained, true) {
+                log::warn!("the host does not switch a queue of a network link: {error}");
+            }
+            // One that could not be switched off is not used; one that could not be switched on cannot be.
+            self.is_enabled = false;
+            return !enabled;
         }
         self.is_enabled = enabled;
+        true
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -225,11 +231,13 @@ impl<B: NetBackend, M: GuestAddressSpace + Send + 'static> Pair<B, M> {
         let memory = memory.memory();
         let more = queue.serve(&*memory, chain, |queue, chain| {
             let written = control::answer(&*memory, chain, *most, |pairs| {
+                let mut all = true;
                 for (number, other) in (2..).zip(&*others) {
-                    other.lock().set_enabled(number <= pairs);
+                    all &= other.lock().set_enabled(number <= pairs);
                     // It watches its descriptor anew, and looks what has come.
                     other.call();
                 }
+                all
             });
             queue.push(&*memory, chain.head(), written);
             true

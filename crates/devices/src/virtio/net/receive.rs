@@ -172,7 +172,7 @@ impl Receiver {
     pub(super) fn set_queue(&mut self, queue: Option<Virtqueue>, form: Form) {
         self.buffers.drop_first(usize::MAX);
         (self.queue, self.form) = (queue, form);
-        (self.packet, self.complained, self.large_for) = (None, false, 0);
+        (self.packet, self.large_for) = (None, 0);
         self.awaits = Awaits::Others;
     }
 

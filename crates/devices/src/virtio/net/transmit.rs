@@ -43,7 +43,7 @@ impl Transmitter {
 
     pub(super) fn set_queue(&mut self, queue: Option<Virtqueue>) {
         self.queue = queue;
-        (self.paid, self.blocked, self.complained) = (false, false, false);
+        (self.paid, self.blocked) = (false, false);
     }
 
     /// Sends what there is, at most a ring's worth; `Ok(true)` if there is more. Without a link everything is dropped.

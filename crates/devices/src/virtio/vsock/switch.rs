@@ -24,7 +24,7 @@ pub(super) struct Switch<H: Host> {
     table: Table<H::Stream>,
     /// `RST`s that belong to no connection any more.
     resets: VecDeque<Header>,
-    /// What has been complained of since the last reset.
+    /// What has been complained of, once each: a reset brings no more.
     has_complained: Complaints,
 }
 
@@ -60,7 +60,6 @@ impl<H: Host> Switch<H> {
     pub(super) fn reset(&mut self) {
         self.table.end_all();
         self.resets.clear();
-        self.has_complained = Complaints::default();
     }
 
     pub(super) fn bury(&mut self, ops: &mut EventOps<'_>) {

@@ -247,7 +247,8 @@ fn default_mac(number: usize, name: &str) -> Mac {
     Mac::local(hasher.finish())
 }
 
-/// Takes over a descriptor that this process was started with.
+/// A descriptor of our own for what this process was started with under a number. That itself stays open: the configuration
+/// may name it twice, or one of ours by mistake.
 fn descriptor(fd: RawFd) -> Result<OwnedFd, DeviceError> {
     // The three that every process has are not for this.
     if fd <= 2 {
@@ -255,12 +256,13 @@ fn descriptor(fd: RawFd) -> Result<OwnedFd, DeviceError> {
     }
     #[allow(unsafe_code, reason = "a descriptor that is known by its number only")]
     // SAFETY: the call looks up a number and touches no memory.
-    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+    let own = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
+    if own < 0 {
         return Err(DeviceError::NoDescriptor(fd));
     }
-    #[allow(unsafe_code, reason = "a descriptor that is known by its number only")]
-    // SAFETY: it is open, and whoever wrote its number into the configuration gave it to us: nothing else here uses it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    #[allow(unsafe_code, reason = "the kernel gives it as a number")]
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(own) })
 }
 
 fn vsock(config: &config::Vsock) -> Result<VirtioPart, DeviceError> {
