@@ -20,8 +20,9 @@ pub(super) enum Engine {
 }
 
 impl Engine {
-    pub(super) fn new(file: &Arc<File>, choice: EngineChoice) -> io::Result<Self> {
-        let ring = || Ring::new(Arc::clone(file)).map(Self::Ring);
+    /// For this file; `is_direct` if it was opened with `O_DIRECT`.
+    pub(super) fn new(file: &Arc<File>, is_direct: bool, choice: EngineChoice) -> io::Result<Self> {
+        let ring = || Ring::new(Arc::clone(file), is_direct).map(Self::Ring);
         let pool = || Pool::new(Arc::clone(file)).map(Self::Pool);
         match choice {
             EngineChoice::IoUring => ring(),
