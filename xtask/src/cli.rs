@@ -40,6 +40,9 @@ pub(crate) enum Task {
     /// Boot Linux in strata and print what that took; `bench linux` runs it in the rig
     #[command(hide = true)]
     MeasureLinux(MeasureLinux),
+    /// Boot Linux in strata with devices and print what these cost; `bench virtio` runs it in the rig
+    #[command(hide = true)]
+    MeasureVirtio(MeasureVirtio),
     /// Run any command in an emulated host with a faithful /dev/kvm, on any x86-64 Linux
     Rig(Box<rig::Options>),
 }
@@ -98,6 +101,27 @@ pub(crate) struct Ci {
 pub(crate) enum Subject {
     /// The boot of a distribution's kernel
     Linux,
+    /// Virtio devices: their way from a doorbell to an interrupt, and what they cost a guest
+    Virtio,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MeasureVirtio {
+    /// What is measured
+    pub(crate) what: OfVirtio,
+    pub(crate) strata: PathBuf,
+    pub(crate) vmlinux: PathBuf,
+    pub(crate) initrd: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OfVirtio {
+    /// Exits of a guest that reads
+    Exits,
+    /// Memory and wake-ups of a guest that does nothing
+    Idle,
+    /// Of these the wake-ups alone
+    Wakeups,
 }
 
 #[derive(Debug, Args)]
@@ -118,8 +142,9 @@ pub(crate) struct Bench {
     /// Compare two vCPUs with one too, in a rig with two CPUs: that takes minutes
     #[arg(long, conflicts_with_all = ["check", "subject"])]
     pub(crate) two_cpus: bool,
-    /// Measure the start of a guest on this host too, which has to have a usable /dev/kvm
-    #[arg(long, conflicts_with_all = ["check", "subject"])]
+    /// Measure the same on this host too: starts, for which it has to have a usable /dev/kvm, or round trips, for which a
+    /// TAP is made in a network namespace (as root); not for `linux`
+    #[arg(long, conflicts_with = "check")]
     pub(crate) local: bool,
     /// The date to write, as YYYY-MM-DD [default: today]
     #[arg(long)]

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Task::Ci(options) => checks::ci(&options),
         Task::Bench(options) => bench::run(&options),
         Task::MeasureLinux(options) => bench::boot::measure(&options).map(|()| true),
+        Task::MeasureVirtio(options) => bench::virtio::measure(&options).map(|()| true),
         Task::Lint => checks::lint(),
         // Its exit code is the command's.
         Task::Rig(options) => return rig::run(*options),

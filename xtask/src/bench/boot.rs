@@ -225,9 +225,11 @@ fn time_of(line: &str) -> Option<Duration> {
 
 /// Sizes in bytes, of a process that has a guest.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Memory {
+pub(super) struct Memory {
     /// Resident and not the guest's.
-    beyond: u64,
+    pub(super) beyond: u64,
+    /// Of that what comes from no file.
+    pub(super) anonymous: u64,
     /// The guest's, and in no file nor any other process.
     private: u64,
 }
@@ -244,7 +246,7 @@ impl Memory {
     ///
     /// RAM may be in pieces, where files are mapped into it, and the kernel joins what lies beside it to its ends: it
     /// begins at a boundary in the first large mapping, and a mapping belongs to it that is in it by more than half.
-    fn read(smaps: &str) -> Self {
+    pub(super) fn read(smaps: &str) -> Self {
         let mut memory = Self::default();
         let mut ram = None;
         let mut is_ram = false;
@@ -263,6 +265,7 @@ impl Memory {
                 match word {
                     "Rss:" if !is_ram => memory.beyond += bytes,
                     "Anonymous:" if is_ram => memory.private += bytes,
+                    "Anonymous:" => memory.anonymous += bytes,
                     _ => {}
                 }
             }
@@ -297,7 +300,10 @@ Anonymous: 12 kB
 Rss:  600 kB
 Anonymous: 0 kB
 ";
-        assert_eq!(Memory::read(smaps), Memory { beyond: 620 << 10, private: 7116 << 10 });
+        assert_eq!(
+            Memory::read(smaps),
+            Memory { beyond: 620 << 10, anonymous: 20 << 10, private: 7116 << 10 }
+        );
     }
 
     #[test]

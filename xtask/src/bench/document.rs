@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::figures::{FIGURES, LINUX, Row, Values};
+use super::figures::{FIGURES, Figure, LINUX, OF_LINUX, OF_VIRTIO, Row, VIRTIO, Values};
 
 /// Where a measurement was made, as the document says.
 #[derive(Debug, Default)]
@@ -39,30 +39,64 @@ CPU and no randomised addresses; standard input and output are a pseudo-terminal
 after one that warms caches. Page faults are those that KVM takes to fill in its page tables.
 ";
 
+const VIRTIO_TITLE: &str = "## Virtio devices\n";
+const VIRTIO_HEAD: &str = "
+`cargo xtask bench virtio` writes this part. Round trips are made by one program without a guest
+(`crates/backends/benches/virtio`): its main thread fills a ring, rings the doorbell's eventfd and waits for the
+interrupt's, one request at a time; the other side is Strata's device with its worker on a thread, or a floor: a thread
+that takes the request by raw pointers, moves the bytes with one system call and signals. The file is in the page cache.
+Both sides' round trips have the driver's own calls in them. Exits are those of a Linux guest whose reads are 32 at a
+time, page faults not among them; a device's memory is what a machine with an idle Linux guest has more with it, the
+program's own pages included.
+";
+
 /// What is measured anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    Linux,
     Rest,
+    Linux,
+    Virtio,
 }
 
-/// The whole page: `part` is new, the other one and what follows the last mark are kept from `old`.
+impl Part {
+    /// The part that a value belongs to.
+    pub(super) fn of(name: &str) -> Self {
+        if name.starts_with(OF_LINUX) {
+            Self::Linux
+        } else if OF_VIRTIO.iter().any(|prefix| name.starts_with(prefix)) {
+            Self::Virtio
+        } else {
+            Self::Rest
+        }
+    }
+}
+
+/// The parts of a page up to its recorded values, in their order.
+fn parts(page: &str) -> [&str; 3] {
+    let generated = page.split_once(BEGIN).map_or("", |(generated, _)| generated);
+    let cut = |text: &'_ str, title| text.find(title).unwrap_or(text.len());
+    let (rest, virtio) = generated.split_at(cut(generated, VIRTIO_TITLE));
+    let (rest, linux) = rest.split_at(cut(rest, LINUX_TITLE));
+    [rest, linux, virtio]
+}
+
+fn table(text: &mut String, figures: &[Figure], values: &Values) {
+    text.push_str("| figure | limit | measured | |\n| --- | --- | --- | --- |\n");
+    for figure in figures {
+        let row = figure.row(values);
+        let _ = writeln!(text, "| {} | {} | {} | {} |", row.what, row.limit, row.measured, verdict(&row));
+    }
+    text.push('\n');
+}
+
+/// The whole page: `part` is new, the others and what follows the last mark are kept from `old`.
 pub(super) fn write(values: &Values, part: Part, at: &Circumstances, old: &str) -> String {
-    let generated = old.split_once(BEGIN).map_or("", |(generated, _)| generated);
-    let (rest, linux) = match generated.find(LINUX_TITLE) {
-        Some(at) => generated.split_at(at),
-        None => (generated, ""),
-    };
+    let [rest, linux, virtio] = parts(old);
     let mut text = String::new();
     if part == Part::Rest || rest.is_empty() {
         text.push_str(HEAD);
         text.push_str(&at.to_string());
-        text.push_str("| figure | limit | measured | |\n| --- | --- | --- | --- |\n");
-        for figure in FIGURES {
-            let row = figure.row(values);
-            let _ = writeln!(text, "| {} | {} | {} | {} |", row.what, row.limit, row.measured, verdict(&row));
-        }
-        text.push('\n');
+        table(&mut text, FIGURES, values);
     } else {
         text.push_str(rest);
     }
@@ -79,6 +113,14 @@ pub(super) fn write(values: &Values, part: Part, at: &Circumstances, old: &str) 
         text.push('\n');
     } else {
         text.push_str(linux);
+    }
+    if part == Part::Virtio {
+        text.push_str(VIRTIO_TITLE);
+        text.push_str(VIRTIO_HEAD);
+        text.push_str(&at.to_string());
+        table(&mut text, VIRTIO, values);
+    } else {
+        text.push_str(virtio);
     }
     text.push_str(BEGIN);
     for (name, value) in values {
@@ -132,12 +174,13 @@ mod tests {
             [("exit.pio.floor".to_owned(), 3021.5), ("calls.strata".to_owned(), 44.0)].into();
         let at = |date: &str| Circumstances { date: date.into(), ..Circumstances::default() };
         let first = write(&values, Part::Rest, &at("first"), "");
-        let linux = write(&values, Part::Linux, &at("linux"), &(first + "\nA remark.\n"));
+        let virtio = write(&values, Part::Virtio, &at("virtio"), &(first + "\nA remark.\n"));
+        let linux = write(&values, Part::Linux, &at("linux"), &virtio);
         let second = write(&values, Part::Rest, &at("second"), &linux);
         assert_eq!(read(&second), Some(values));
         let has = |date: &str| second.contains(&format!("- Date: {date}\n"));
-        assert!(!has("first") && has("linux") && has("second"), "{second}");
-        assert_eq!(second.matches(LINUX_TITLE).count(), 1);
+        assert!(!has("first") && has("linux") && has("virtio") && has("second"), "{second}");
+        assert_eq!((second.matches(LINUX_TITLE).count(), second.matches(VIRTIO_TITLE).count()), (1, 1));
         assert!(second.ends_with("here on -->\n\nA remark.\n"), "{second}");
         assert_eq!(read("# Performance\n"), None);
     }

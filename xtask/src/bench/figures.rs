@@ -24,6 +24,9 @@ enum Measure {
 /// How the names of the values begin that a boot of Linux gives.
 pub(super) const OF_LINUX: &str = "linux.";
 
+/// How those begin that virtio devices give.
+pub(super) const OF_VIRTIO: [&str; 2] = ["virtio.", "local.virtio."];
+
 /// The promises for a boot of Linux, each with what the best of its peers takes (in the same emulated host, for the same
 /// work: `document.rs` says which).
 pub(super) const LINUX: &[(Figure, &str)] = &[
@@ -93,6 +96,46 @@ pub(super) const LINUX: &[(Figure, &str)] = &[
     ),
     (Figure { what: "threads", measure: Measure::Count("linux.threads"), limit: Limit::AtMost(2.0) }, "2"),
 ];
+
+/// The promises for virtio devices.
+pub(super) const VIRTIO: &[Figure] = &[
+    ratio("a block of 4 KiB read: doorbell to interrupt", "virtio.block", 1.2),
+    ratio("a packet of 1,500 bytes sent: doorbell to interrupt", "virtio.send", 1.2),
+    ratio("one received: from the host's socket to interrupt", "virtio.receive", 1.2),
+    count("of each of these, a floor that only signals: ns", "virtio.signal", Limit::None),
+    count("system calls of a block read", "virtio.calls.block.strata", Limit::AtMost(3.0)),
+    count("system calls of a packet sent", "virtio.calls.send.strata", Limit::AtMost(3.0)),
+    count("system calls of a packet received", "virtio.calls.receive.strata", Limit::AtMost(3.0)),
+    count("exits a block, 32 at a time", "virtio.exits.exits", Limit::AtMost(1.0)),
+    count("of these to userspace", "virtio.exits.userspace", Limit::None),
+    count("of these for a halt", "virtio.exits.halts", Limit::None),
+    device("resident for a disk", "virtio.memory.disk"),
+    own("of this not the program's file", "virtio.memory.disk.anonymous"),
+    device("resident for a network card", "virtio.memory.net"),
+    own("of this not the program's file", "virtio.memory.net.anonymous"),
+    device("resident for sockets", "virtio.memory.vsock"),
+    own("of this not the program's file", "virtio.memory.vsock.anonymous"),
+    device("resident for a balloon", "virtio.memory.balloon"),
+    own("of this not the program's file", "virtio.memory.balloon.anonymous"),
+    device("resident for entropy", "virtio.memory.rng"),
+    own("of this not the program's file", "virtio.memory.rng.anonymous"),
+    count("wake-ups in 10 s of an idle guest with all of them", "virtio.idle.wakeups", Limit::AtMost(0.0)),
+    ratio("this host: a block of 4 KiB read", "local.virtio.block", 1.2),
+    ratio("this host: a packet of 1,500 bytes sent", "local.virtio.send", 1.2),
+    ratio("this host: one received", "local.virtio.receive", 1.2),
+];
+
+const fn count(what: &'static str, name: &'static str, limit: Limit) -> Figure {
+    Figure { what, measure: Measure::Count(name), limit }
+}
+
+const fn device(what: &'static str, name: &'static str) -> Figure {
+    Figure { what, measure: Measure::Kilobytes(name), limit: Limit::AtMost(200.0) }
+}
+
+const fn own(what: &'static str, name: &'static str) -> Figure {
+    Figure { what, measure: Measure::Kilobytes(name), limit: Limit::None }
+}
 
 #[derive(Debug, Clone, Copy)]
 enum Limit {

@@ -1,25 +1,26 @@
 //! `cargo xtask bench`: measures what is promised, in one table.
 //!
 //! [`programs`] builds what is measured and what measures, [`measure`] runs it, [`boot`] measures a boot of Linux from
-//! within the rig, [`figures`] knows the promises and [`document`] is `docs/performance.md`.
+//! within the rig, [`virtio`] what devices cost there, [`figures`] knows the promises and [`document`] is `docs/performance.md`.
 
 pub(crate) mod boot;
 mod document;
 mod figures;
 mod measure;
 mod programs;
+pub(crate) mod virtio;
 
 use std::error::Error;
 use std::fs;
 use std::process::Command;
 
-use crate::cli::Bench;
+use crate::cli::{Bench, Subject};
 use crate::process::{capture, chain, say};
 use crate::tools::{QEMU, Tools};
 use crate::workspace::Workspace;
 use document::{Circumstances, Part};
-use figures::{FIGURES, LINUX, OF_LINUX, Values};
-use programs::Programs;
+use figures::{FIGURES, LINUX, VIRTIO, Values};
+use programs::{Programs, VirtioPrograms};
 
 /// Runs the command; `false` says that with `--check` something has moved. A limit that is not met is said, in the
 /// table, but is no failure: the table is there to say it.
@@ -33,15 +34,21 @@ pub(crate) fn run(options: &Bench) -> Result<bool, Box<dyn Error>> {
         return Err("docs/performance.md records no figures: run `cargo xtask bench` first".into());
     }
     let tools = Tools::of_this_process(!options.install.no_install);
-    let part = if options.subject.is_some() { Part::Linux } else { Part::Rest };
+    let part = match options.subject {
+        None => Part::Rest,
+        Some(Subject::Linux) => Part::Linux,
+        Some(Subject::Virtio) => Part::Virtio,
+    };
+    let folder = workspace.target.join("bench/guests");
     let recorded = recorded.unwrap_or_default();
     let (of_this, of_other): (Values, Values) =
-        recorded.into_iter().partition(|(name, _)| name.starts_with(OF_LINUX) == (part == Part::Linux));
+        recorded.into_iter().partition(|(name, _)| Part::of(name) == part);
     let (mut values, l1) = match part {
         Part::Linux => {
             let strata = programs::strata(&workspace)?;
-            measure::linux(&strata, &workspace.target.join("bench/guests"), &tools)?
+            measure::linux(&strata, &folder, &tools)?
         }
+        Part::Virtio => measure::virtio(&VirtioPrograms::build(&workspace)?, &folder, &tools)?,
         Part::Rest => measure::repeatable(&Programs::build(&workspace)?, &tools)?,
     };
     if options.check {
@@ -60,7 +67,11 @@ pub(crate) fn run(options: &Bench) -> Result<bool, Box<dyn Error>> {
         }
     }
     if options.local {
-        values.extend(measure::here(&Programs::build(&workspace)?, &workspace.target.join("bench/guests"))?);
+        values.extend(match part {
+            Part::Linux => return Err("a boot of Linux is measured in the rig only".into()),
+            Part::Virtio => measure::virtio_here(&VirtioPrograms::build(&workspace)?, &folder)?,
+            Part::Rest => measure::here(&Programs::build(&workspace)?, &folder)?,
+        });
     }
     table(part, &values);
     values.extend(of_other);
@@ -79,7 +90,8 @@ pub(crate) fn run(options: &Bench) -> Result<bool, Box<dyn Error>> {
 /// What was typed, without what changes nothing in the figures.
 fn command(options: &Bench) -> String {
     let given = [
-        (options.subject.is_some(), " linux"),
+        (options.subject == Some(Subject::Linux), " linux"),
+        (options.subject == Some(Subject::Virtio), " virtio"),
         (options.two_cpus, " --two-cpus"),
         (options.local, " --local"),
     ];
@@ -90,6 +102,7 @@ fn command(options: &Bench) -> String {
 fn table(part: Part, values: &Values) {
     match part {
         Part::Linux => LINUX.iter().for_each(|(figure, _)| say(figure.row(values))),
+        Part::Virtio => VIRTIO.iter().for_each(|figure| say(figure.row(values))),
         Part::Rest => FIGURES.iter().for_each(|figure| say(figure.row(values))),
     }
 }

@@ -75,6 +75,26 @@ fn find(programs: &[Program], name: &str) -> Result<PathBuf, BuildError> {
     found.map(|program| program.path.clone()).ok_or_else(missing)
 }
 
+/// What is measured of virtio devices.
+#[derive(Debug)]
+pub(super) struct VirtioPrograms {
+    pub(super) strata: PathBuf,
+    /// Round trips.
+    pub(super) trips: PathBuf,
+    /// What a guest runs.
+    pub(super) reader: PathBuf,
+}
+
+impl VirtioPrograms {
+    /// Builds them.
+    pub(super) fn build(workspace: &Workspace) -> Result<Self, BuildError> {
+        let benches = ["--package", "strata-backends", "--bench", "virtio", "--bench", "reader"];
+        let programs = build(workspace, target(), &benches)?;
+        let path = |name: &str| find(&programs, name);
+        Ok(Self { strata: strata(workspace)?, trips: path("virtio")?, reader: path("reader")? })
+    }
+}
+
 impl Programs {
     /// Builds them.
     pub(super) fn build(workspace: &Workspace) -> Result<Self, BuildError> {

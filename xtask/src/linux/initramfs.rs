@@ -95,3 +95,12 @@ pub(crate) fn with_busybox(
     io::copy(&mut File::open(&kernel.guest_modules).map_err(failed)?, &mut out).map_err(failed)?;
     Ok(tree.write(out)?)
 }
+
+/// Adds a program to one.
+pub(crate) fn add(program: &Path, to: &Path, at: &Path) -> Result<(), InitramfsError> {
+    let mut tree = Tree::default();
+    tree.bring(program, to)?;
+    let out = File::options().append(true).open(at);
+    let out = out.map_err(|source| InitramfsError::Write { path: at.to_owned(), source })?;
+    Ok(tree.write(BufWriter::new(out))?)
+}
