@@ -126,6 +126,8 @@ pub(crate) enum OfVirtio {
     Exits,
     /// Memory and wake-ups of a guest that does nothing
     Idle,
+    /// Of these the wake-ups alone
+    Wakeups,
 }
 
 #[derive(Debug, Args)]

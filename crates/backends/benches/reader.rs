@@ -4,6 +4,13 @@
 //! in which nothing is read.
 
 #![allow(unsafe_code, reason = "Linux's asynchronous I/O has no other calls")]
+#![allow(
+    clippy::cast_lossless,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "fields of structures of the kernel's and of a ring's"
+)]
 
 use std::alloc::{Layout, alloc};
 use std::error::Error;

@@ -110,10 +110,15 @@ pub(super) const VIRTIO: &[Figure] = &[
     count("of these to userspace", "virtio.exits.userspace", Limit::None),
     count("of these for a halt", "virtio.exits.halts", Limit::None),
     device("resident for a disk", "virtio.memory.disk"),
+    own("of this not the program's file", "virtio.memory.disk.anonymous"),
     device("resident for a network card", "virtio.memory.net"),
+    own("of this not the program's file", "virtio.memory.net.anonymous"),
     device("resident for sockets", "virtio.memory.vsock"),
+    own("of this not the program's file", "virtio.memory.vsock.anonymous"),
     device("resident for a balloon", "virtio.memory.balloon"),
+    own("of this not the program's file", "virtio.memory.balloon.anonymous"),
     device("resident for entropy", "virtio.memory.rng"),
+    own("of this not the program's file", "virtio.memory.rng.anonymous"),
     count("wake-ups in 10 s of an idle guest with all of them", "virtio.idle.wakeups", Limit::AtMost(0.0)),
     ratio("this host: a block of 4 KiB read", "local.virtio.block", 1.2),
     ratio("this host: a packet of 1,500 bytes sent", "local.virtio.send", 1.2),
@@ -126,6 +131,10 @@ const fn count(what: &'static str, name: &'static str, limit: Limit) -> Figure {
 
 const fn device(what: &'static str, name: &'static str) -> Figure {
     Figure { what, measure: Measure::Kilobytes(name), limit: Limit::AtMost(200.0) }
+}
+
+const fn own(what: &'static str, name: &'static str) -> Figure {
+    Figure { what, measure: Measure::Kilobytes(name), limit: Limit::None }
 }
 
 #[derive(Debug, Clone, Copy)]

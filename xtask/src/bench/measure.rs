@@ -1,6 +1,6 @@
 //! Measuring, in the rig and on the local host.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::time::Duration;
 use std::{env, fs};
@@ -41,12 +41,15 @@ const HALTED: u8 = 10;
 const IMAGE: &str = "/tmp/hlt.bin";
 const TRACE: &str = "/tmp/trace";
 
+/// Reads what was printed, or collected.
+type Read = Box<dyn Fn(&str) -> Option<Values>>;
+
 /// One command of a boot, and what is made of it.
 struct Step {
     what: &'static str,
     command: rig::Command,
     code: u8,
-    read: Box<dyn Fn(&str) -> Option<Values>>,
+    read: Read,
 }
 
 impl Step {
@@ -86,7 +89,7 @@ pub(super) fn repeatable(programs: &Programs, tools: &Tools) -> Result<(Values, 
         Step::release(),
     ];
     let machine = Machine { icount: true, limit: LIMIT, ..Machine::default() };
-    let mut values = in_rig(machine, &steps, &files(programs)?, tools)?;
+    let mut values = in_rig(machine, &steps, &files(programs)?, Vec::new(), tools)?;
     let kernel = take_release(&mut values);
     let size = |source| MeasureError::Read { what: "the size of strata", source };
     #[expect(clippy::cast_precision_loss, reason = "a few million")]
@@ -104,7 +107,13 @@ fn take_release(values: &mut Values) -> String {
 /// Two vCPUs beside one, on two emulated CPUs that run at the same time.
 pub(super) fn two_cpus(programs: &Programs, tools: &Tools) -> Result<Values, MeasureError> {
     let machine = Machine { cpus: 2, limit: LIMIT, ..Machine::default() };
-    in_rig(machine, &[Step::new("the bench `exits`", &programs.exits, &["two"])], &files(programs)?, tools)
+    in_rig(
+        machine,
+        &[Step::new("the bench `exits`", &programs.exits, &["two"])],
+        &files(programs)?,
+        Vec::new(),
+        tools,
+    )
 }
 
 /// A boot of Linux, and L1's kernel. L1 is the host that the peers were measured on.
@@ -158,11 +167,16 @@ pub(super) fn virtio(
     let of_guest = |what: &'static str, word: &str| {
         Step::new(what, &own, &["measure-virtio", word, strata, vmlinux, initrd])
     };
-    let mut steps = vec![Step::new("the bench `virtio`", &programs.trips, &["run", "/tmp"])];
+    // A block device, since of files in memory, which is all that L1 has, none can be read without waiting.
+    let disk = folder.join("virtio/blocks.img");
+    let made = fs::create_dir_all(folder.join("virtio")).and_then(|()| fs::write(&disk, vec![0; DISK]));
+    made.map_err(|source| MeasureError::Start { what: "a disk", source })?;
+    let at = path(&folder.join("virtio"));
+    let mut steps = vec![Step::new("the bench `virtio`", &programs.trips, &["run", &at])];
     let (strace, trips) = (tools.ensure(&STRACE)?, path(&programs.trips));
     for what in ["block", "send", "receive"] {
         for side in ["strata", "floor"] {
-            let words = ["-f", "-o", TRACE, &trips, "calls", side, what, "/tmp"];
+            let words = ["-f", "-o", TRACE, &trips, "calls", side, what, &at];
             let mut step = Step::new("the bench `virtio` under strace", &strace, &words);
             step.command.collect = vec![TRACE.into()];
             let name = format!("virtio.calls.{what}.{side}");
@@ -173,10 +187,10 @@ pub(super) fn virtio(
     steps.push(Step::release());
     let files: Vec<_> = guests.iter().map(Path::new).chain([programs.trips.as_path()]).map(bring).collect();
     let machine = Machine { icount: true, limit: LIMIT, memory_mib: 2048, ..Machine::default() };
-    let mut values = in_rig(machine, &steps, &files, tools)?;
+    let mut values = in_rig(machine, &steps, &files, vec![disk], tools)?;
     let release = take_release(&mut values);
     let idle = [of_guest("idle guests", "idle")];
-    values.extend(in_rig(Machine { icount: false, ..machine }, &idle, &files, tools)?);
+    values.extend(in_rig(Machine { icount: false, ..machine }, &idle, &files, Vec::new(), tools)?);
     Ok((values, release))
 }
 
@@ -224,9 +238,10 @@ fn in_rig(
     machine: Machine,
     steps: &[Step],
     files: &[Brought],
+    disks: Vec<PathBuf>,
     tools: &Tools,
 ) -> Result<Values, MeasureError> {
-    let rig = Rig::set_up(machine, None, tools)?;
+    let rig = Rig::set_up(machine, None, tools)?.with_disks(disks);
     let commands: Vec<_> = steps.iter().map(|step| step.command.clone()).collect();
     let mut values = Values::new();
     for (step, result) in steps.iter().zip(rig.run_many(&commands, files)) {
@@ -264,6 +279,8 @@ fn calls(name: &str, trace: &str) -> Option<Values> {
     Some([(name.to_owned(), count.into())].into())
 }
 
+/// What the bench `virtio` writes to its file.
+const DISK: usize = 1 << 20;
 /// How many round trips the bench `virtio` makes under strace.
 const TRIPS: f64 = 1000.0;
 

@@ -18,9 +18,11 @@ use crate::process::{capture, say};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// What the guest does, as its kernel's variable `phase` says. Nothing in it talks to anybody by itself: IPv6 asks for
-/// routers, and the kernel asks for entropy as long as there is a source.
-pub(super) const JOB: &str = "\
-echo none >/sys/class/misc/hw_random/rng_current
+/// routers, and Linux asks a source of entropy again and again as long as a driver has it.
+pub(crate) const JOB: &str = "\
+for rng in /sys/bus/virtio/drivers/virtio_rng/virtio*; do
+    [ -e $rng ] && echo ${rng##*/} >/sys/bus/virtio/drivers/virtio_rng/unbind
+done
 echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6
 [ -e /sys/class/net/eth0 ] && ip link set eth0 up
 case \"$phase\" in
@@ -51,10 +53,13 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// Boots, and prints a line of a name and a number for each value.
 pub(crate) fn measure(options: &MeasureVirtio) -> Result<()> {
+    // Memory is told apart by where it lies.
+    fs::write("/proc/sys/kernel/randomize_va_space", "0")?;
     fs::write(IMAGE, vec![0_u8; 16 << 20])?;
     match options.what {
         OfVirtio::Exits => exits(options),
         OfVirtio::Idle => idle(options),
+        OfVirtio::Wakeups => wakeups(options),
     }
 }
 
@@ -145,7 +150,7 @@ fn exits(options: &MeasureVirtio) -> Result<()> {
     Ok(())
 }
 
-/// Memory of each device, and wake-ups with all of them.
+/// Memory of each device.
 fn idle(options: &MeasureVirtio) -> Result<()> {
     let without = still(options, &[])?.memory()?;
     for (name, device) in DEVICES {
@@ -154,6 +159,11 @@ fn idle(options: &MeasureVirtio) -> Result<()> {
         let anonymous = with.anonymous.saturating_sub(without.anonymous);
         say(format_args!("virtio.memory.{name}.anonymous {anonymous}"));
     }
+    wakeups(options)
+}
+
+/// Wake-ups with all of them.
+fn wakeups(options: &MeasureVirtio) -> Result<()> {
     let all: Vec<&str> = DEVICES.iter().flat_map(|(_, device)| device.iter().copied()).collect();
     let running = still(options, &all)?;
     let before = running.switches()?;

@@ -1,12 +1,15 @@
 //! Distributions' kernels, booted in the rig: every way in, every way out, and nothing that the kernel's log complains of.
 
+use std::env;
 use std::error::Error;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use super::{Context, Report};
+use crate::bench::virtio::JOB;
 use crate::linux::initramfs::{self, CONTENT, Init};
 use crate::process::chain;
 use crate::rig::job::{Broken, Finished};
@@ -142,7 +145,10 @@ pub(super) fn run(context: &Context) -> Result<Report, Box<dyn Error>> {
         };
         Ok(both(old, new))
     };
-    let again = || in_a_row(&rig, &strata, &scratch, &tools).map_err(|error| chain(&*error));
+    let again = || -> Result<Report, String> {
+        let again = in_a_row(&rig, &strata, &scratch, &tools).map_err(|error| chain(&*error))?;
+        Ok(both(again, wakes_nobody(&rig, &strata, &scratch, &tools).map_err(|error| chain(&*error))?))
+    };
     let [each, again] = thread::scope(|scope| {
         let again = scope.spawn(again);
         let each = each();
@@ -266,6 +272,37 @@ fn in_a_row(rig: &Rig, strata: &Path, scratch: &Path, tools: &Tools) -> Result<R
             }
             Err(broken) => {
                 Err(format!("boot {} of {IN_A_ROW}: {}\n{}", index + 1, chain(&broken.error), broken.tail))
+            }
+        });
+    }
+    Ok(report)
+}
+
+/// Boots a guest with all devices that does nothing: nobody in its VMM may be woken. (`bench/virtio.rs` has the guest.)
+fn wakes_nobody(rig: &Rig, strata: &Path, scratch: &Path, tools: &Tools) -> Result<Report, Box<dyn Error>> {
+    let kernel = rig::kernel_of_guest(None, tools)?;
+    let initrd = scratch.join("linux-idle.cpio");
+    initramfs::with_busybox(Init::Job(JOB), &kernel, tools, &initrd)?;
+    let mut command = Command::new(env::current_exe()?);
+    let words: [&OsStr; 5] = [
+        "measure-virtio".as_ref(),
+        "wakeups".as_ref(),
+        strata.as_ref(),
+        kernel.image.as_ref(),
+        initrd.as_ref(),
+    ];
+    command.arguments = words.map(Into::into).into();
+    let files = bring(&[strata, &kernel.image, &initrd]);
+    let mut report = Report::default();
+    for result in rig.run_many(&[command], &files) {
+        report.add(match result {
+            Ok(done) if String::from_utf8_lossy(&done.output).contains("virtio.idle.wakeups 0\n") => Ok(()),
+            Ok(done) => {
+                let said = String::from_utf8_lossy(&[done.output, done.error].concat()).into_owned();
+                Err(format!("an idle Linux with all devices: exit code {}\n{}", done.code, last_lines(&said)))
+            }
+            Err(broken) => {
+                Err(format!("an idle Linux with all devices: {}\n{}", chain(&broken.error), broken.tail))
             }
         });
     }

@@ -13,6 +13,13 @@
 //! `CAP_SYS_ADMIN` is needed.
 
 #![allow(unsafe_code, reason = "a driver and a floor by raw pointers and raw system calls")]
+#![allow(
+    clippy::cast_lossless,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "fields of structures of the kernel's and of a ring's"
+)]
 
 mod driver;
 mod floor;

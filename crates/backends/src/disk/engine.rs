@@ -20,7 +20,7 @@ pub(super) enum Engine {
 
 impl Engine {
     pub(super) fn new(image: &Image) -> io::Result<Self> {
-        let ring = || Ring::new(Arc::clone(&image.file)).map(Self::Ring);
+        let ring = || Ring::new(Arc::clone(&image.file), image.is_direct).map(Self::Ring);
         let pool = || Pool::new(Arc::clone(&image.file), image.is_direct).map(Self::Pool);
         match image.engine {
             EngineChoice::IoUring => ring(),

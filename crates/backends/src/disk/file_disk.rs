@@ -127,7 +127,10 @@ impl<G: Deref<Target: GuestMemory + Sized> + Clone> Slot<G> {
     fn aim(&mut self, transfer: &Transfer, access: Permissions, alignment: Option<usize>) {
         self.vector.clear();
         let Some(memory) = self.guard.as_ref() else { return };
-        let rest = Buffer::new(&self.segments).split_at(transfer.done).1;
+        let mut rest = Buffer::new(&self.segments);
+        if transfer.done > 0 {
+            rest = rest.split_at(transfer.done).1;
+        }
         for slice in rest.slices(&**memory, access) {
             let (start, len) = (slice.ptr_guard_mut().as_ptr(), slice.len());
             if let Some(last) = self.vector.last_mut()
@@ -164,15 +167,26 @@ impl<G: Deref<Target: GuestMemory + Sized> + Clone> Slot<G> {
     /// So much has been read: it is copied to where it belongs, or that is marked as written.
     fn landed(&mut self, transfer: &Transfer, count: u64) {
         let Some(memory) = self.guard.as_ref() else { return };
+        // Not more is looked up than has to be: nearly every read ends here, at once, and in one piece.
+        if let ([segment], None) = (&*self.segments, &self.bounce)
+            && u64::from(segment.len) == count
+        {
+            return mark(&**memory, *segment);
+        }
         let part = Buffer::new(&self.segments).split_at(transfer.done).1.split_at(count).0;
         if let Some(bounce) = &mut self.bounce {
             let count = usize::try_from(count).unwrap_or(CHUNK);
             part.write(&**memory, bounce.bytes().get(..count).unwrap_or_default());
         } else {
-            for slice in part.slices(&**memory, Permissions::Write) {
-                slice.bitmap().mark_dirty(0, slice.len());
-            }
+            part.segments().for_each(|segment| mark(&**memory, segment));
         }
+    }
+}
+
+/// Notes that this was written.
+fn mark<M: GuestMemory>(memory: &M, Segment { addr, len }: Segment) {
+    if let Ok(slices) = memory.get_slices(addr, len as usize, Permissions::Write) {
+        slices.map_while(Result::ok).for_each(|slice| slice.bitmap().mark_dirty(0, slice.len()));
     }
 }
 

@@ -13,6 +13,9 @@ use super::DEPTH;
 use super::call::{Call, Outcome};
 use super::lock::LockedFile;
 
+/// Reads that are not tried after one that found nothing in the page cache.
+const PAUSE: u8 = 8;
+
 /// A ring of its own. Its descriptor is readable when there is a completion, which costs nothing while nobody watches:
 /// other than an eventfd it wakes nobody for what was completed and taken within the call that submitted it.
 pub(super) struct Ring {
@@ -21,15 +24,29 @@ pub(super) struct Ring {
     /// Calls that the kernel has not been told of, and all that have not ended.
     queued: usize,
     in_flight: usize,
+    at_once: AtOnce,
+}
+
+/// A read that is alone is tried first with what the page cache has (`RWF_NOWAIT`): one call, too, and the kernel has
+/// less to do for it.
+#[derive(Default)]
+struct AtOnce {
+    /// Never, for a file that is read past the cache or that the kernel does not know to read so.
+    is_off: bool,
+    /// How many reads to leave out.
+    pause: u8,
+    /// What may be tried when it is certain that there is no second.
+    held: Option<(u16, Call)>,
+    done: Option<(u16, Outcome)>,
 }
 
 impl Ring {
-    /// A ring for this file.
+    /// A ring for this file; `is_direct` if it was opened with `O_DIRECT`.
     ///
     /// # Errors
     ///
     /// What `io_uring_setup(2)` answered; `Unsupported` if the kernel's `io_uring` lacks what is needed (Linux 5.6).
-    pub(super) fn new(file: Arc<LockedFile>) -> io::Result<Self> {
+    pub(super) fn new(file: Arc<LockedFile>, is_direct: bool) -> io::Result<Self> {
         let uring = IoUring::new(DEPTH.into())?;
         let mut probe = Probe::new();
         uring.submitter().register_probe(&mut probe)?;
@@ -44,7 +61,8 @@ impl Ring {
         if !needs.iter().all(|&code| probe.is_supported(code)) || !uring.params().is_feature_nodrop() {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        Ok(Self { uring, file, queued: 0, in_flight: 0 })
+        let at_once = AtOnce { is_off: is_direct, ..AtOnce::default() };
+        Ok(Self { uring, file, queued: 0, in_flight: 0, at_once })
     }
 
     /// Queues a call.
@@ -53,15 +71,63 @@ impl Ring {
     ///
     /// What it names in memory stays, and may be read and written, until the call is [taken](Self::pop).
     pub(super) unsafe fn push(&mut self, tag: u16, call: Call) {
+        self.in_flight += 1;
+        let AtOnce { is_off, pause, held, done } = &mut self.at_once;
+        let is_alone = self.queued == 0 && held.is_none() && done.is_none();
+        if is_alone && !*is_off && matches!(call, Call::Read { .. }) {
+            *pause = pause.saturating_sub(1);
+            if *pause == 0 {
+                *held = Some((tag, call));
+                return;
+            }
+        }
+        self.release();
+        // SAFETY: the caller's promise.
+        unsafe { self.queue(tag, call) }
+    }
+
+    /// Queues what was held back.
+    fn release(&mut self) {
+        if let Some((tag, call)) = self.at_once.held.take() {
+            // SAFETY: the promise of `push`'s caller, who was not told of an end yet.
+            unsafe { self.queue(tag, call) }
+        }
+    }
+
+    /// Puts a call into the kernel's queue.
+    ///
+    /// # Safety
+    ///
+    /// As for [`push`](Self::push).
+    unsafe fn queue(&mut self, tag: u16, call: Call) {
         // SAFETY: the caller's promise.
         let entry = unsafe { self.entry(call) }.user_data(tag.into());
         // SAFETY: the descriptor is open as long as this has the file; the rest is the caller's promise.
         while unsafe { self.uring.submission().push(&entry) }.is_err() {
             // There is a place for each tag, and the kernel empties the queue when it is entered.
-            self.commit();
+            self.enter();
         }
         self.queued += 1;
-        self.in_flight += 1;
+    }
+
+    /// Tries the read that was held back, if there is one; gives whether it has ended.
+    fn try_at_once(&mut self) -> bool {
+        let Some((tag, Call::Read { segments, count, offset })) = self.at_once.held else { return false };
+        let (Ok(count), Ok(offset)) = (count.try_into(), offset.try_into()) else { return false };
+        // SAFETY: the promise of `push`'s caller.
+        let result =
+            unsafe { libc::preadv2(self.file.as_raw_fd(), segments, count, offset, libc::RWF_NOWAIT) };
+        if let Ok(read) = Outcome::try_from(result)
+            && read > 0
+        {
+            (self.at_once.held, self.at_once.done) = (None, Some((tag, read)));
+            return true;
+        }
+        // At the end of the file, or whatever it is: the ring says what.
+        let is_unknown = io::Error::last_os_error().raw_os_error() == Some(libc::EOPNOTSUPP);
+        self.at_once.is_off |= result < 0 && is_unknown;
+        self.at_once.pause = PAUSE;
+        false
     }
 
     /// # Safety
@@ -101,6 +167,15 @@ impl Ring {
 
     /// Has what was queued begin; gives whether there was anything.
     pub(super) fn commit(&mut self) -> bool {
+        if self.try_at_once() {
+            return true;
+        }
+        self.release();
+        self.enter()
+    }
+
+    /// Has the kernel take what is in its queue; gives whether there was anything.
+    fn enter(&mut self) -> bool {
         let any = self.queued > 0;
         while self.queued > 0 {
             match self.uring.submit() {
@@ -113,6 +188,13 @@ impl Ring {
     }
 
     pub(super) fn pop(&mut self) -> Option<(u16, Outcome)> {
+        if let Some(done) = self.at_once.done.take() {
+            self.in_flight = self.in_flight.saturating_sub(1);
+            return Some(done);
+        }
+        if self.in_flight == 0 {
+            return None;
+        }
         let entry = self.uring.completion().next()?;
         self.in_flight = self.in_flight.saturating_sub(1);
         Some((u16::try_from(entry.user_data()).unwrap_or(u16::MAX), entry.result()))
@@ -121,7 +203,7 @@ impl Ring {
     /// Waits until there is one to [`pop`](Self::pop), if any is in flight.
     pub(super) fn wait(&mut self) {
         self.commit();
-        while self.in_flight > 0 && self.uring.completion().is_empty() {
+        while self.in_flight > 0 && self.at_once.done.is_none() && self.uring.completion().is_empty() {
             if self.uring.submit_and_wait(1).is_err() {
                 std::thread::yield_now();
             }
@@ -138,3 +220,7 @@ impl AsRawFd for Ring {
         self.uring.as_raw_fd()
     }
 }
+
+#[cfg(test)]
+#[path = "ring_test.rs"]
+mod tests;

@@ -1,7 +1,9 @@
 //! Descriptor chains, as plain data.
 
+use std::iter;
+
 use vm_memory::bitmap::BS;
-use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions, VolatileSlice};
+use vm_memory::{Address as _, GuestAddress, GuestMemory, Permissions, VolatileSlice};
 
 /// A range of guest memory that a descriptor names. It has been checked to be in RAM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,22 +122,33 @@ impl<'a> Buffer<'a> {
         memory: &'m M,
         access: Permissions,
     ) -> impl Iterator<Item = VolatileSlice<'m, BS<'m, M::Bitmap>>> + use<'a, 'm, M> {
-        self.segments().flat_map(move |segment| {
-            // A segment in two pieces of RAM is two slices.
-            let slices = memory.get_slices(segment.addr, segment.len as usize, access);
-            slices.ok().into_iter().flatten().map_while(Result::ok)
+        let mut segments = self.segments();
+        let mut rest = None;
+        // Not by `flat_map`, which takes twice the instructions for the usual segment: that in one piece of RAM.
+        iter::from_fn(move || {
+            loop {
+                let Segment { addr, len } = rest.take().or_else(|| segments.next())?;
+                let slices = memory.get_slices(addr, len as usize, access);
+                let Some(Ok(slice)) = slices.ok().and_then(|mut slices| slices.next()) else { continue };
+                let first = u32::try_from(slice.len()).unwrap_or(len);
+                if first == 0 {
+                    continue;
+                }
+                if first < len {
+                    rest = Some(Segment { addr: addr.unchecked_add(first.into()), len: len - first });
+                }
+                return Some(slice);
+            }
         })
     }
 
     /// Copies its first bytes to `into`; gives how many, which is fewer if it is shorter.
     pub fn read<M: GuestMemory>(self, memory: &M, into: &mut [u8]) -> usize {
         let mut done = 0;
-        for segment in self.split_at(into.len() as u64).0.segments() {
-            let end = done + segment.len as usize;
+        for slice in self.split_at(into.len() as u64).0.slices(memory, Permissions::Read) {
+            let end = done + slice.len();
             let Some(part) = into.get_mut(done..end) else { break };
-            if memory.read_slice(part, segment.addr).is_err() {
-                break;
-            }
+            slice.copy_to(part);
             done = end;
         }
         done
@@ -144,12 +157,10 @@ impl<'a> Buffer<'a> {
     /// Copies `from` to its beginning; gives how many bytes, which is fewer if it is shorter.
     pub fn write<M: GuestMemory>(self, memory: &M, from: &[u8]) -> usize {
         let mut done = 0;
-        for segment in self.split_at(from.len() as u64).0.segments() {
-            let end = done + segment.len as usize;
+        for slice in self.split_at(from.len() as u64).0.slices(memory, Permissions::Write) {
+            let end = done + slice.len();
             let Some(part) = from.get(done..end) else { break };
-            if memory.write_slice(part, segment.addr).is_err() {
-                break;
-            }
+            slice.copy_from(part);
             done = end;
         }
         done

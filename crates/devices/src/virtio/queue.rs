@@ -4,8 +4,11 @@ use std::mem;
 use std::sync::atomic::{Ordering, fence};
 
 use virtio_queue::desc::split::Descriptor;
-use virtio_queue::{DescriptorChain, Error, Queue, QueueOwnedT as _, QueueT as _};
-use vm_memory::{Address as _, Bytes as _, GuestAddress, GuestMemory, Permissions};
+use virtio_queue::{Error, Queue, QueueT as _};
+use vm_memory::bitmap::BS;
+use vm_memory::{
+    Address as _, Bytes as _, GuestAddress, GuestMemory, Permissions, VolatileMemory as _, VolatileSlice,
+};
 
 use super::{Chain, Interrupt, Segment};
 
@@ -22,6 +25,8 @@ pub struct Virtqueue {
     ring: Queue,
     index: u16,
     interrupt: Interrupt,
+    /// The available ring's index when it was last looked at: up to there no other look is needed.
+    seen: u16,
     /// How much was pushed since the driver was last asked whether it wants to hear of it.
     pushed: u16,
     broken: bool,
@@ -43,7 +48,7 @@ enum Wrong {
 impl Virtqueue {
     /// A ring that is ready and has been found valid.
     pub(super) fn new(ring: Queue, index: u16, interrupt: Interrupt) -> Self {
-        Self { ring, index, interrupt, pushed: 0, broken: false }
+        Self { seen: ring.next_avail(), ring, index, interrupt, pushed: 0, broken: false }
     }
 
     /// Its number.
@@ -77,21 +82,38 @@ impl Virtqueue {
         }
     }
 
+    // By hand, not by `Queue::iter`: that looks up memory anew for each descriptor, and for the index each time.
     fn try_pop<M: GuestMemory>(&mut self, memory: &M, chain: &mut Chain) -> Result<bool, Wrong> {
-        let size = self.ring.size();
-        let Some(descriptors) = self.ring.iter(memory)?.next() else {
-            return Ok(false);
-        };
-        if descriptors.head_index() >= size {
+        let (size, next) = (self.ring.size(), self.ring.next_avail());
+        if next == self.seen {
+            self.seen = self.ring.avail_idx(memory, Ordering::Acquire)?.0;
+            if next == self.seen {
+                return Ok(false);
+            }
+        }
+        if self.seen.wrapping_sub(next) > size {
+            return Err(Error::InvalidAvailRingIndex.into());
+        }
+        // Behind the ring's flags and its index (2.7.6).
+        let at = GuestAddress(self.ring.avail_ring()).unchecked_add(4 + 2 * u64::from(next % size));
+        let head = u16::from_le(memory.load(at, Ordering::Relaxed).map_err(Error::GuestMemory)?);
+        if head >= size {
             return Err(Error::InvalidDescriptorIndex.into());
         }
-        collect(memory, descriptors, size, chain)?;
+        self.ring.set_next_avail(next.wrapping_add(1));
+        chain.head = head;
+        collect(Table::new(memory, GuestAddress(self.ring.desc_table()), size), size, chain)?;
         Ok(true)
+    }
+
+    /// Whether requests are left of those that were there at the last look.
+    fn has_seen_more(&self) -> bool {
+        self.ring.next_avail() != self.seen
     }
 
     /// Puts the last request back that was popped: the next [`pop`](Self::pop) gives it again.
     pub fn undo_pop(&mut self) {
-        self.ring.go_to_previous_position();
+        self.ring.set_next_avail(self.ring.next_avail().wrapping_sub(1));
     }
 
     /// Gives a request back to the driver, with the number of bytes written to it.
@@ -210,6 +232,9 @@ impl Virtqueue {
                     return false;
                 }
                 left -= 1;
+                if !self.has_seen_more() {
+                    break;
+                }
             }
             if left == 0 || !self.rearm(memory) {
                 return left == 0;
@@ -231,24 +256,61 @@ impl Virtqueue {
     }
 }
 
-/// Follows a chain to its end.
-fn collect<M: GuestMemory>(
-    memory: &M,
-    descriptors: DescriptorChain<&M>,
-    size: u16,
-    chain: &mut Chain,
-) -> Result<(), Wrong> {
-    chain.head = descriptors.head_index();
+/// A table of descriptors: the ring's, or one that a descriptor of it names.
+struct Table<'m, M: GuestMemory> {
+    memory: &'m M,
+    addr: GuestAddress,
+    len: u16,
+    /// The table, up to where a piece of RAM ends.
+    slice: Option<VolatileSlice<'m, BS<'m, M::Bitmap>>>,
+}
+
+impl<'m, M: GuestMemory> Table<'m, M> {
+    fn new(memory: &'m M, addr: GuestAddress, len: u16) -> Self {
+        let slices = memory.get_slices(addr, usize::from(len) * size_of::<Descriptor>(), Permissions::Read);
+        let slice = slices.ok().and_then(|mut slices| slices.next()?.ok());
+        Self { memory, addr, len, slice }
+    }
+
+    /// That which a descriptor names; `None` if its size is none (Virtio 1.2, 2.7.5.3.1).
+    fn indirect(memory: &'m M, descriptor: &Descriptor) -> Option<Self> {
+        let size = descriptor.len() as usize;
+        let len = u16::try_from(size / size_of::<Descriptor>()).ok()?;
+        size.is_multiple_of(size_of::<Descriptor>()).then(|| Self::new(memory, descriptor.addr(), len))
+    }
+
+    fn get(&self, index: u16) -> Option<Descriptor> {
+        if index >= self.len {
+            return None;
+        }
+        let at = usize::from(index) * size_of::<Descriptor>();
+        let inside = self.slice.as_ref().and_then(|slice| slice.get_ref::<Descriptor>(at).ok());
+        match inside {
+            Some(place) => Some(place.load()),
+            None => self.memory.read_obj(self.addr.checked_add(at as u64)?).ok(),
+        }
+    }
+}
+
+/// Follows a chain from its head to its end, in a ring of `size` descriptors.
+fn collect<M: GuestMemory>(mut table: Table<'_, M>, size: u16, chain: &mut Chain) -> Result<(), Wrong> {
+    let memory = table.memory;
     chain.segments.clear();
     chain.readable = 0;
-    let (mut count, mut ended) = (0, false);
-    for descriptor in descriptors {
-        // Of an indirect table's too (Virtio 1.2, 2.7.5.3.1).
-        count += 1;
-        if count > size {
-            break;
+    let (mut next, mut is_indirect) = (chain.head, false);
+    let (mut count, mut bytes) = (0, 0_u32);
+    // Of an indirect table's, too, there may be no more than the ring has (Virtio 1.2, 2.7.5.3.1).
+    while count < size {
+        let descriptor = table.get(next).ok_or(Wrong::Unending)?;
+        if descriptor.refers_to_indirect_table() {
+            // Not in one another.
+            table = Table::indirect(memory, &descriptor).filter(|_| !is_indirect).ok_or(Wrong::Unending)?;
+            (next, is_indirect) = (0, true);
+            continue;
         }
-        ended = !descriptor.has_next();
+        count += 1;
+        // No chain has more than 2^32 bytes (2.7.5.2).
+        bytes = bytes.checked_add(descriptor.len()).ok_or(Wrong::Unending)?;
         let is_for_reading = !descriptor.is_write_only();
         if is_for_reading && chain.readable < chain.segments.len() {
             return Err(Wrong::Order);
@@ -259,9 +321,12 @@ fn collect<M: GuestMemory>(
         if is_for_reading {
             chain.readable = chain.segments.len();
         }
+        if !descriptor.has_next() {
+            return Ok(());
+        }
+        next = descriptor.next();
     }
-    // The iterator ends where it cannot go on; that was the end of the chain only if the last one said so.
-    if ended && count <= size { Ok(()) } else { Err(Wrong::Unending) }
+    Err(Wrong::Unending)
 }
 
 /// What a descriptor names; `None` for nothing.

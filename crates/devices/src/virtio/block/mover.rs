@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::ops::Deref;
+use std::sync::atomic::Ordering;
 
 use event_manager::{EventOps, EventSet};
 use vm_memory::{Bytes as _, GuestAddress, GuestAddressSpace, GuestMemory};
@@ -143,7 +144,9 @@ impl<M: GuestAddressSpace, D: Disk<M::T>> Mover<M, D> {
                 *is_behind |= more;
             }
             let committed = desk.disk.commit();
-            if !reaped && !committed {
+            // What was reaped has made room for what waits.
+            let may_take = reaped && *is_behind && turns > 0;
+            if !committed && !may_take {
                 break;
             }
         }
@@ -278,7 +281,7 @@ impl<D> Desk<D> {
 /// Answers a request.
 fn finish<G: GuestMemory>(memory: &G, queue: &mut Virtqueue, slot: &Slot) {
     // The memory was found to be RAM when the request was taken.
-    let _ = memory.write_slice(&[slot.status as u8], slot.place.status_at);
+    let _ = memory.store(slot.status as u8, slot.place.status_at, Ordering::Relaxed);
     // Of what a failed request has written nothing is certain but its status.
     queue.push(memory, slot.head, if slot.status == Status::Ok { slot.written } else { slot.place.written });
 }
