@@ -181,7 +181,7 @@ fn one_made_to_stay_stays() {
     let again = (0..1000).find_map(|_| {
         let opened = Tap::open(&TapOptions::new("stays"));
         if matches!(opened, Err(TapError::Busy(_))) {
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
             return None;
         }
         Some(opened.unwrap())

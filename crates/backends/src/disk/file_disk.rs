@@ -27,11 +27,15 @@ static ZEROS: Page = Page([0; ALIGNMENT]);
 /// How many of them in one call.
 const ZERO_PAGES: usize = 64;
 
+/// The most bytes that are read or written in one call: what the page cache has is copied within it, and whoever waits
+/// for the device meanwhile should not wait for gigabytes.
+const MOST: usize = 1 << 20;
+
 #[repr(align(4096))]
 struct Page([u8; ALIGNMENT]);
 
 /// A disk in a file, for one queue: an [`Image`] makes it. `G` is a guard of guest memory that is mapped into this
-/// process.
+/// process. It is `'static`, so that memory stays also where a disk is forgotten instead of dropped.
 pub struct FileDisk<G> {
     properties: Properties,
     cache: Cache,
@@ -68,6 +72,8 @@ struct Slot<G> {
     vector: Vec<iovec>,
     /// For `O_DIRECT`, if guest memory is not aligned.
     bounce: Option<Aligned>,
+    /// Whether the vector is of that.
+    is_aside: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -104,7 +110,14 @@ impl Transfer {
 
 impl<G> Slot<G> {
     fn new() -> Self {
-        Self { task: Task::Idle, guard: None, segments: Vec::new(), vector: Vec::new(), bounce: None }
+        Self {
+            task: Task::Idle,
+            guard: None,
+            segments: Vec::new(),
+            vector: Vec::new(),
+            bounce: None,
+            is_aside: false,
+        }
     }
 
     /// When it has ended: only what can be used again stays.
@@ -126,13 +139,19 @@ impl<G: Deref<Target: GuestMemory + Sized> + Clone> Slot<G> {
     /// Fills the vector with what is not done, as much as one call takes.
     fn aim(&mut self, transfer: &Transfer, access: Permissions, alignment: Option<usize>) {
         self.vector.clear();
+        self.is_aside = false;
         let Some(memory) = self.guard.as_ref() else { return };
         let mut rest = Buffer::new(&self.segments);
         if transfer.done > 0 {
             rest = rest.split_at(transfer.done).1;
         }
+        let mut left = MOST;
         for slice in rest.slices(&**memory, access) {
-            let (start, len) = (slice.ptr_guard_mut().as_ptr(), slice.len());
+            let (start, len) = (slice.ptr_guard_mut().as_ptr(), slice.len().min(left));
+            left -= len;
+            if len == 0 {
+                break;
+            }
             if let Some(last) = self.vector.last_mut()
                 && last.iov_base.addr() + last.iov_len == start.addr()
             {
@@ -153,6 +172,7 @@ impl<G: Deref<Target: GuestMemory + Sized> + Clone> Slot<G> {
     /// Fills it with a buffer that is aligned instead.
     fn aim_aside(&mut self, transfer: &Transfer, access: Permissions) {
         let Some(memory) = self.guard.as_ref() else { return };
+        self.is_aside = true;
         let rest = Buffer::new(&self.segments).split_at(transfer.done).1;
         let len = usize::try_from(transfer.left()).unwrap_or(CHUNK).min(CHUNK);
         let bounce = self.bounce.get_or_insert_with(|| Aligned::new(CHUNK));
@@ -168,13 +188,13 @@ impl<G: Deref<Target: GuestMemory + Sized> + Clone> Slot<G> {
     fn landed(&mut self, transfer: &Transfer, count: u64) {
         let Some(memory) = self.guard.as_ref() else { return };
         // Not more is looked up than has to be: nearly every read ends here, at once, and in one piece.
-        if let ([segment], None) = (&*self.segments, &self.bounce)
+        if let ([segment], false) = (&*self.segments, self.is_aside)
             && u64::from(segment.len) == count
         {
             return mark(&**memory, *segment);
         }
         let part = Buffer::new(&self.segments).split_at(transfer.done).1.split_at(count).0;
-        if let Some(bounce) = &mut self.bounce {
+        if let Some(bounce) = self.bounce.as_mut().filter(|_| self.is_aside) {
             let count = usize::try_from(count).unwrap_or(CHUNK);
             part.write(&**memory, bounce.bytes().get(..count).unwrap_or_default());
         } else {
@@ -190,7 +210,7 @@ fn mark<M: GuestMemory>(memory: &M, Segment { addr, len }: Segment) {
     }
 }
 
-impl<G> FileDisk<G> {
+impl<G: 'static> FileDisk<G> {
     pub(super) fn new(image: &Image) -> io::Result<Self> {
         Ok(Self {
             properties: image.properties(),
@@ -208,7 +228,7 @@ impl<G> FileDisk<G> {
     }
 }
 
-impl<G: Deref<Target: GuestMemory + Sized> + Clone> FileDisk<G> {
+impl<G: Deref<Target: GuestMemory + Sized> + Clone + 'static> FileDisk<G> {
     /// Has the kernel do what a slot's task is, from where it stands.
     fn start(&mut self, tag: u16) {
         let Some(slot) = self.slots.get_mut(usize::from(tag)) else { return };
@@ -237,8 +257,8 @@ impl<G: Deref<Target: GuestMemory + Sized> + Clone> FileDisk<G> {
         };
         // SAFETY: `slot.vector` names memory of `slot.guard`, of `slot.bounce` or `ZEROS`. None of the four is touched until
         // the call has been taken from the engine: `submit` is given only tags of slots that are idle; everything else that
-        // changes a slot comes after `pop`. When this is dropped, the engine is drained before anything is freed. Guest memory
-        // and buffers may be written, and zeros are only read.
+        // changes a slot comes after `pop`. When this is dropped, the engine is drained before anything is freed; when it is
+        // forgotten, so are the guards, which borrow nothing. Guest memory and buffers may be written, and zeros are only read.
         unsafe { self.engine.push(tag, call) }
     }
 
@@ -354,7 +374,7 @@ impl<G: Deref<Target: GuestMemory + Sized> + Clone> FileDisk<G> {
     }
 }
 
-impl<G: Deref<Target: GuestMemory + Sized> + Clone + Send> Disk<G> for FileDisk<G> {
+impl<G: Deref<Target: GuestMemory + Sized> + Clone + Send + 'static> Disk<G> for FileDisk<G> {
     fn properties(&self) -> Properties {
         self.properties
     }

@@ -210,7 +210,7 @@ impl Image {
     ///
     /// What `io_uring_setup(2)`, `eventfd(2)` or `clone(2)` answered: the process has no more descriptors or may have no
     /// more threads, or the chosen engine is not to be had.
-    pub fn disks<G>(&self, count: usize) -> io::Result<Vec<FileDisk<G>>> {
+    pub fn disks<G: 'static>(&self, count: usize) -> io::Result<Vec<FileDisk<G>>> {
         (0..count).map(|_| FileDisk::new(self)).collect()
     }
 }

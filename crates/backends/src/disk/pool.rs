@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -108,11 +109,13 @@ impl Pool {
             ended: VecDeque::with_capacity(room),
             in_flight: 0,
         };
+        let before = Signals::block();
         for _ in 0..THREADS {
             let shared = Arc::clone(&pool.shared);
             let thread = thread::Builder::new().name("disk".to_owned()).stack_size(STACK);
             pool.threads.push(thread.spawn(move || shared.run())?);
         }
+        drop(before);
         Ok(pool)
     }
 
@@ -169,6 +172,31 @@ impl Pool {
 
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight
+    }
+}
+
+/// This thread's signals, which are blocked as long as this lives: threads that are started meanwhile have them blocked for
+/// good. Otherwise a signal that the process has a handler or an event loop for could end it, by way of one of them.
+struct Signals(libc::sigset_t);
+
+impl Signals {
+    fn block() -> Self {
+        let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+        // SAFETY: the first call fills `all`; the second fills `before`, for it has all arguments that it can have.
+        unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+            Self(before.assume_init())
+        }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        // SAFETY: the set is what the kernel gave.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut());
+        }
     }
 }
 

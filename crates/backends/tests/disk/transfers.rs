@@ -160,3 +160,37 @@ fn disks_of_one_image_are_one_disk() {
         assert_eq!(other.guest(0x100, 512), [3; 512]);
     });
 }
+
+#[test]
+fn direct_transfers_may_begin_misaligned_and_go_on_aligned() {
+    with_each_engine(|options| {
+        let file = TempFile::new(&pattern(MIB));
+        let options = ImageOptions { direct: true, ..options };
+        if let Err(why) = strata_backends::disk::Image::open(file.path(), &options) {
+            println!("not run: O_DIRECT: {why}");
+            return;
+        }
+        let mut rig = Rig::new(&file, options);
+        // As much as is read aside at a time, to where that is needed, and then to where it is not.
+        let (first, second) = (128 << 10, 64 << 10);
+        rig.read(0, &[(0x1_0100, first), (0x10_0000, second)]).unwrap();
+        assert!(rig.guest(0x1_0100, first as usize) == pattern(MIB)[..first as usize]);
+        assert!(rig.guest(0x10_0000, second as usize) == pattern(MIB)[first as usize..][..second as usize]);
+    });
+}
+
+#[test]
+fn what_is_more_than_one_call_reads_or_writes_is_whole() {
+    with_each_engine(|options| {
+        let file = TempFile::new(&pattern(2 * MIB));
+        let mut rig = Rig::new(&file, options);
+        let len = MIB + MIB / 2;
+        rig.read(512, &[(0x1000, len as u32)]).unwrap();
+        assert!(rig.guest(0x1000, len) == pattern(2 * MIB)[512..][..len]);
+        rig.set_guest(0x1000, &vec![0x77; len]);
+        rig.write(1024, &[(0x1000, len as u32)]).unwrap();
+        let mut expected = pattern(2 * MIB);
+        expected[1024..][..len].fill(0x77);
+        assert!(file.read() == expected);
+    });
+}

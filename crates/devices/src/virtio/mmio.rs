@@ -160,8 +160,9 @@ impl<M: GuestAddressSpace, D: VirtioDevice<M>> VirtioMmio<D, M> {
             }
             register::STATUS => {
                 // Only the low byte is defined; other bits are nothing that a driver can mean.
-                self.common.set_status(value.to_le_bytes()[0]);
-                if value == 0 {
+                let status = value.to_le_bytes()[0];
+                self.common.set_status(status);
+                if status == 0 {
                     self.reset_registers();
                 }
             }

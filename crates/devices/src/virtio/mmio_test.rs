@@ -137,6 +137,17 @@ fn a_notification_of_no_queue_or_of_a_device_that_sleeps_is_nothing() {
 }
 
 #[test]
+fn a_reset_is_one_whatever_is_in_the_bits_that_mean_nothing() {
+    let mut bench = bench();
+    bench.start(0);
+    bench.queue(0).add(&[], &[(FREE, 8)]);
+    bench.notify(0);
+    bench.run();
+    bench.set_register(0x70, 0x100);
+    assert_eq!((bench.status(), bench.register(0x60)), (0, 0));
+}
+
+#[test]
 fn halves() {
     assert_eq!((half(0x1_0000_0002, 0), half(0x1_0000_0002, 1), half(u64::MAX, 2)), (2, 1, 0));
     assert_eq!(with_half(with_half(0, 0, 2), 1, 1), 0x1_0000_0002);

@@ -16,6 +16,9 @@ use super::{Completion, Disk, Op, Serial, feature};
 const DISK: u32 = 0;
 const TIMER: u32 = 1;
 
+/// How often the disk is given operations, and asked for those that have ended, before others have their turn.
+const ROUNDS: u32 = 8;
+
 /// The worker of one queue.
 pub(super) struct Mover<M, D> {
     active: Option<(M, Virtqueue)>,
@@ -37,7 +40,7 @@ struct Desk<D> {
     /// By tag.
     slots: Vec<Slot>,
     free: Vec<u16>,
-    /// Whether an error of each kind was in the log since the device was activated.
+    /// Whether an error of each kind was in the log.
     logged: [bool; 4],
 }
 
@@ -111,7 +114,6 @@ impl<M: GuestAddressSpace, D: Disk<M::T>> Mover<M, D> {
         desk.terms.may_discard = has(feature::DISCARD);
         desk.terms.may_write_zeroes = has(feature::WRITE_ZEROES);
         desk.durable = !has(feature::FLUSH);
-        desk.logged = [false; 4];
         self.is_behind = true;
         self.active = Some((memory, queue));
     }
@@ -130,8 +132,9 @@ impl<M: GuestAddressSpace, D: Disk<M::T>> Mover<M, D> {
     fn work(&mut self) {
         let Self { active: Some((memory, queue)), chain, desk, doorbell, is_behind } = self else { return };
         let memory = memory.memory();
-        // However fast the disk is, others on the event loop have their turn after a ring's worth.
-        let mut turns = queue.size();
+        // However fast the disk is and however much a request wants, others have their turn: on the event loop, and whoever
+        // wants to reset the device.
+        let (mut turns, mut rounds) = (queue.size(), ROUNDS);
         loop {
             let reaped = desk.reap(&*memory, queue);
             if turns > 0 && mem::take(is_behind) {
@@ -147,6 +150,11 @@ impl<M: GuestAddressSpace, D: Disk<M::T>> Mover<M, D> {
             // What was reaped has made room for what waits.
             let may_take = reaped && *is_behind && turns > 0;
             if !committed && !may_take {
+                break;
+            }
+            rounds -= 1;
+            if rounds == 0 {
+                doorbell.ring();
                 break;
             }
         }
@@ -186,7 +194,12 @@ impl<D> Desk<D> {
         };
         let (bytes, count) = match &request {
             Request::Read { into: data, .. } | Request::Write { from: data, .. } => (data.len(), 1),
-            Request::Discard(ranges) | Request::WriteZeroes(ranges) => (0, ranges.len()),
+            Request::Discard(ranges) => (0, ranges.len()),
+            // Where they cannot be made otherwise they are written.
+            Request::WriteZeroes(ranges) => {
+                let written = ranges.iter().filter(|range| !range.unmap).map(|range| range.len);
+                (written.fold(0, u64::saturating_add), ranges.len())
+            }
             Request::Flush => (0, 1),
             Request::GetId { .. } | Request::Answer(_) => (0, 0),
         };
