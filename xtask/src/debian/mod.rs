@@ -83,7 +83,8 @@ fn is_file_name(name: &str) -> bool {
 /// Strata's command line. Of an option that is given twice, the last counts; but disks and networks add up: a network of
 /// the user's own replaces ours.
 pub(crate) fn arguments(kernel: &Path, initrd: &Path, disk: &Path, options: &[OsString]) -> Vec<OsString> {
-    let has_network = options.iter().any(|option| option == "--net");
+    let has_network =
+        options.iter().any(|option| option == "--net" || option.as_encoded_bytes().starts_with(b"--net="));
     let defaults = &DEFAULTS[..if has_network { 4 } else { 6 }];
     let mut words: Vec<OsString> = vec!["run".into(), kernel.into()];
     words.extend(["--initrd".into(), initrd.into(), "--disk".into(), disk.into()]);

@@ -1,8 +1,12 @@
 # A guest on a disk writes 256 MB, syncs, and goes on writing until the VMM is killed. What was synced is there afterwards.
+# How often the host's disk was asked to flush (Documentation/block/stat.rst).
+flushes() { awk '{ print $16 }' "/sys/block/$(basename "$(readlink -f "$DISK")")/stat"; }
+before=$(flushes)
 guest --cpus 4 --disk "$DISK,queues=4" --disk "$JOBS,ro" >/console &
 tries=0
 while ! grep -q synced /console && [ $tries -lt 3000 ]; do usleep 100000; tries=$((tries + 1)); done
 usleep 500000
+[ "$(flushes)" -gt "$before" ] && echo 'host: what was synced is beyond its cache'
 killall -9 strata
 wait
 cat /console

@@ -1,4 +1,4 @@
-# A directory of the host's, which the guest reads, writes to, and is not let out of.
+# A directory of the host's, which the guest reads and writes to.
 mkdir /shared
 echo 'from the host' >/shared/theirs
 guest --share /shared:code
@@ -7,5 +7,4 @@ cat /shared/ours
 mkdir /mnt
 mount -t virtiofs code /mnt && cat /mnt/theirs
 echo 'from the guest' >/mnt/ours
-ls /mnt/.. | grep -c shared
 umount /mnt

@@ -100,7 +100,7 @@ pub enum OpenError {
     },
     /// Somebody else has it.
     #[error(
-        "{} is in use by another virtual machine{}; stop that, or give each its own copy",
+        "{} is in use by another virtual machine, or by this one a second time{}; give each its own copy",
         path.display(),
         if *read_only { ", which can write to it" } else { ": only disks that all open read-only can be shared" }
     )]
@@ -122,7 +122,7 @@ pub enum OpenError {
 
 fn hint(error: io::ErrorKind, read_only: bool) -> &'static str {
     match error {
-        io::ErrorKind::NotFound => ": there is no such file; `truncate -s 10G FILE` makes an empty one",
+        io::ErrorKind::NotFound => " (`truncate -s 10G FILE` would make an empty one)",
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem if !read_only => {
             " for writing; open it read-only, or let this user write to it"
         }

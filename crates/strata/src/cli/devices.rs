@@ -13,7 +13,7 @@ use strata_vmm::config::{Console, Disk, Net, Share, Vsock};
     reason = "these are the texts of `--help`, printed as they are"
 )]
 pub(crate) struct DeviceOptions {
-    /// A disk: a raw file or block device, as FILE[,ro][,cache=writeback|writethrough|unsafe][,direct][,queues=N]
+    /// A disk: a raw file or block device; then [,ro], [,direct], [,cache=writeback|writethrough|unsafe], [,queues=N] and
     /// [,serial=TEXT]; several are /dev/vda, /dev/vdb .. [disk]
     #[arg(long = "disk", value_name = "FILE[,ro]")]
     disks: Vec<Disk>,

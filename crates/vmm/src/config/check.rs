@@ -1,5 +1,7 @@
 //! Contradictions: what is wrong with a configuration on every host.
 
+use std::collections::BTreeSet;
+
 use super::{Config, ConsoleTo, Irqchip, Serial};
 
 /// A configuration that says two things that cannot both be.
@@ -42,6 +44,17 @@ pub enum ConfigError {
         "several consoles lead to stdio, of which the serial port is one: set devices.serial = \"none\", or lead them elsewhere"
     )]
     SeveralAtStdio,
+    /// Two things have one name.
+    #[error("two {what} have the name {name:?}, by which the guest could not tell them apart")]
+    SameName {
+        /// What they are.
+        what: &'static str,
+        /// Their name.
+        name: String,
+    },
+    /// A device is to be at nothing.
+    #[error("{0} needs a path")]
+    NoPath(&'static str),
     /// A stub has no place, or two.
     #[error("stub {0}: give it either a `port` or an `mmio` address")]
     StubPlace(usize),
@@ -64,9 +77,36 @@ pub enum ConfigError {
 /// KVM's IOAPIC has 24 inputs (Intel 82093AA data sheet, 3.2.4).
 const LAST_GSI: u32 = 23;
 
+/// Refuses two of the same name.
+fn all_differ<'a>(what: &'static str, names: impl Iterator<Item = &'a String>) -> Result<(), ConfigError> {
+    let mut seen = BTreeSet::new();
+    match names.filter(|name| !seen.insert(*name)).map(String::clone).next() {
+        Some(name) => Err(ConfigError::SameName { what, name }),
+        None => Ok(()),
+    }
+}
+
 impl Config {
+    /// Names and paths of virtio devices.
+    fn check_names(&self) -> Result<(), ConfigError> {
+        all_differ("shares", self.share.iter().map(|share| &share.tag))?;
+        all_differ("consoles", self.console.iter().filter_map(|console| console.name.as_ref()))?;
+        let consoles = self.console.iter().filter_map(|console| match &console.to {
+            ConsoleTo::File(path) | ConsoleTo::Unix(path) => Some(path),
+            ConsoleTo::Stdio | ConsoleTo::Pty => None,
+        });
+        let paths = (self.disk.iter().map(|disk| ("a disk", &disk.path)))
+            .chain(self.share.iter().map(|share| ("a share", &share.dir)))
+            .chain(self.vsock.iter().map(|vsock| ("a vsock", &vsock.path)))
+            .chain(consoles.map(|path| ("a console", path)));
+        match paths.into_iter().find(|(_, path)| path.as_os_str().is_empty()) {
+            Some((what, _)) => Err(ConfigError::NoPath(what)),
+            None => Ok(()),
+        }
+    }
+
     /// Whether there is any virtio device.
-    fn has_virtio(&self) -> bool {
+    pub(crate) fn has_virtio(&self) -> bool {
         !(self.disk.is_empty() && self.net.is_empty() && self.share.is_empty() && self.console.is_empty())
             || self.vsock.is_some()
             || self.balloon.is_some()
@@ -118,6 +158,7 @@ impl Config {
         if at_stdio + usize::from(at_stdio > 0 && self.devices.serial == Serial::Stdio) > 1 {
             return Err(ConfigError::SeveralAtStdio);
         }
+        self.check_names()?;
         if self.budget.exits == Some(0) {
             return Err(ConfigError::EmptyBudget("exits"));
         }

@@ -261,9 +261,12 @@ impl FromStr for Share {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
+        let expected = "DIR:TAG or DIR:TAG:ro, as in src:code:ro";
+        if text.ends_with(":rw") {
+            return Err(not(text, expected));
+        }
         let (rest, read_only) = text.strip_suffix(":ro").map_or((text, false), |rest| (rest, true));
-        let (dir, tag) =
-            rest.rsplit_once(':').ok_or_else(|| not(text, "DIR:TAG or DIR:TAG:ro, as in src:code:ro"))?;
+        let (dir, tag) = rest.rsplit_once(':').ok_or_else(|| not(text, expected))?;
         Ok(Self { dir: dir.into(), tag: tag.to_owned(), read_only })
     }
 }

@@ -192,6 +192,7 @@ impl BuildError {
             ),
             #[cfg(feature = "unpack")]
             Self::Cache(CacheError::Memory(_)) | Self::Unpack(UnpackError::Write(_)) => true,
+            Self::Device(error) => error.is_the_hosts(),
             Self::Open(_) | Self::Missing { .. } | Self::Call(_) | Self::Cpuid(_) | Self::Irq(_) => true,
             _ => false,
         }
@@ -290,6 +291,9 @@ fn check_host(kvm: &Kvm, config: &Config) -> Result<(), BuildError> {
     if config.irqchip == Irqchip::Kernel {
         need(Capability::IRQCHIP, "interrupt controller", 1)?;
         need(Capability::IRQFD, "interrupts through eventfds", 1)?;
+    }
+    if config.has_virtio() {
+        need(Capability::IOEVENTFD, "doorbells through eventfds", 1)?;
     }
     if config.pit {
         need(Capability::PIT2, "PIT", 1)?;

@@ -1,7 +1,6 @@
 //! From the configuration to devices: their back ends are opened here.
 
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -32,7 +31,7 @@ use crate::config::{self, Cache, Config, ConsoleTo, NetTo, Rate};
 #[non_exhaustive]
 pub enum DeviceError {
     /// There are not so many interrupts.
-    #[error("{count} virtio devices: there are interrupts for {most}")]
+    #[error("{count} virtio devices: there are interrupts for {most}; consoles are one device together")]
     TooMany {
         /// How many devices there should be.
         count: usize,
@@ -52,7 +51,7 @@ pub enum DeviceError {
     #[error(transparent)]
     Tap(#[from] TapError),
     /// No file is open under a number.
-    #[error("no descriptor {0} was given to this process")]
+    #[error("no descriptor {0} was given to this process to be a network: the first of one's own is 3")]
     NoDescriptor(RawFd),
     /// User-mode networking cannot be had.
     #[error(transparent)]
@@ -114,6 +113,21 @@ pub enum DeviceError {
     },
 }
 
+impl DeviceError {
+    /// Whether this host is to blame, rather than what was asked of it.
+    pub fn is_the_hosts(&self) -> bool {
+        matches!(
+            self,
+            Self::Entropy { .. }
+                | Self::Descriptors { .. }
+                | Self::Net(NetError::Descriptors(_))
+                | Self::Console(ConsoleError::EventFd { .. })
+                | Self::Passt(PasstError::NotInstalled(_) | PasstError::Socket(_))
+                | Self::NoVirtiofsd(_)
+        )
+    }
+}
+
 /// Where the host's entropy comes from.
 const ENTROPY: &str = "/dev/urandom";
 /// Queues beyond this are threads beyond any use.
@@ -149,8 +163,8 @@ pub(in crate::machine) fn open(
     stdio: Option<Stdio>,
 ) -> Result<Opened, DeviceError> {
     let (mut parts, mut handles) = (Vec::new(), Handles::default());
-    for (letter, disk) in ('a'..='z').zip(&config.disk) {
-        parts.push(block(format!("vd{letter}"), disk)?);
+    for (number, disk) in config.disk.iter().enumerate() {
+        parts.push(block(disk_name(number), disk)?);
     }
     for (number, net) in config.net.iter().enumerate() {
         parts.push(self::net(number, net)?);
@@ -171,6 +185,15 @@ pub(in crate::machine) fn open(
         parts.push(self::rng(rng)?);
     }
     Ok(Opened { parts, handles })
+}
+
+/// What Linux calls its disks: `vda` to `vdz`, then `vdaa`.
+fn disk_name(number: usize) -> String {
+    let letter = |number: usize| char::from(b'a' + u8::try_from(number % 26).unwrap_or(0));
+    match number / 26 {
+        0 => format!("vd{}", letter(number)),
+        more => format!("vd{}{}", letter(more - 1), letter(number)),
+    }
 }
 
 /// Why descriptors could not be had, for `map_err`.
@@ -242,9 +265,12 @@ fn net_to<B: NetBackend>(
 /// The same at every start, so that the guest's leases and names last; another for each TAP, since TAPs of several guests
 /// may be on one bridge.
 fn default_mac(number: usize, name: &str) -> Mac {
-    let mut hasher = DefaultHasher::new();
-    (number, name).hash(&mut hasher);
-    Mac::local(hasher.finish())
+    // FNV-1a, which is the same in every build.
+    let bytes = name.bytes().chain(number.to_le_bytes());
+    Mac::local(
+        bytes
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)),
+    )
 }
 
 /// A descriptor of our own for what this process was started with under a number. That itself stays open: the configuration
@@ -334,4 +360,26 @@ fn rng(config: &config::Rng) -> Result<VirtioPart, DeviceError> {
     let rng = Rng::<_, DeviceMemory>::limited(source, limits(config.rate)).map_err(failed)?;
     let worker = rng.worker();
     Ok(VirtioPart::new("rng", Box::new(rng)).shared(vec![worker]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_have_the_names_that_linux_gives_them() {
+        let names = [0, 25, 26, 51, 52].map(disk_name);
+        assert_eq!(names, ["vda", "vdz", "vdaa", "vdaz", "vdba"]);
+    }
+
+    #[test]
+    fn an_address_that_was_not_chosen_stays_the_same() {
+        assert_eq!(default_mac(0, "tap0"), default_mac(0, "tap0"));
+        assert_ne!(default_mac(0, "tap0"), default_mac(1, "tap0"));
+        assert_ne!(default_mac(0, "tap0"), default_mac(0, "tap1"));
+        assert_eq!(default_mac(0, "user").to_string(), MAC_OF_USER);
+    }
+
+    /// In every build: guests know their leases and their names by it.
+    const MAC_OF_USER: &str = "da:13:79:98:5b:32";
 }
