@@ -25,13 +25,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use event_manager::{EventManager, MutEventSubscriber, SubscriberOps as _};
-use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
+use vm_memory::bitmap::AtomicBitmap;
+use vm_memory::{
+    Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap, MemoryRegionAddress, MmapRegion,
+};
 
 use super::{VirtioDevice, VirtioMmio};
 use crate::{DeviceMut as _, IrqLine};
 
-/// Guest memory as the bench has it.
-pub type Memory = Arc<GuestMemoryMmap<()>>;
+/// Guest memory as the bench has it. It knows which pages have been written to, for [`wipe`].
+pub type Memory = Arc<GuestMemoryMmap<AtomicBitmap>>;
 
 /// How much RAM there is, from address 0 on. Rings lie below [`FREE`].
 pub const RAM: u64 = 4 << 20;
@@ -47,6 +50,31 @@ pub const NEXT: u16 = 1;
 pub const WRITE: u16 = 2;
 /// See [`NEXT`].
 pub const INDIRECT: u16 = 4;
+
+/// How the dirty bitmap counts pages.
+const PAGE: usize = 4096;
+
+/// Guest memory for a bench.
+pub fn memory() -> Memory {
+    // Two pieces, so that what lies over their border is found wrong where somebody takes it for one.
+    let half = (RAM / 2) as usize;
+    Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), half), (GuestAddress(RAM / 2), half)]).unwrap())
+}
+
+/// Makes memory as it was when it was new, by zeroing the pages that are marked dirty: much faster than new memory.
+pub fn wipe(memory: &Memory) {
+    for region in memory.iter() {
+        let bitmap = MmapRegion::bitmap(region);
+        for (word, mut pages) in bitmap.get_and_reset().into_iter().enumerate() {
+            while pages != 0 {
+                let page = word * 64 + pages.trailing_zeros() as usize;
+                region.write_slice(&[0; PAGE], MemoryRegionAddress((page * PAGE) as u64)).unwrap();
+                pages &= pages - 1;
+            }
+        }
+        bitmap.reset();
+    }
+}
 
 /// Counts edges.
 #[derive(Debug, Default)]
@@ -71,10 +99,11 @@ pub struct Bench<D: VirtioDevice<Memory>> {
 impl<D: VirtioDevice<Memory>> Bench<D> {
     /// Puts a device on the bench, with the subscribers that do its work.
     pub fn new(device: D, workers: Vec<Box<dyn MutEventSubscriber + Send>>) -> Self {
-        Self::with_memory(device, workers, Self::memory_of_its_own())
+        Self::with_memory(device, workers, memory())
     }
 
-    /// The same with other guest memory, of [`RAM`] bytes at least: such as other processes can have, for example.
+    /// The same with other guest memory, of [`RAM`] bytes at least and all zero: such as other processes can have, for
+    /// example, or such as was used before and [wiped](wipe).
     pub fn with_memory(device: D, workers: Vec<Box<dyn MutEventSubscriber + Send>>, memory: Memory) -> Self {
         let edges = Arc::new(Edges::default());
         let mut events = EventManager::new().unwrap();
@@ -86,14 +115,6 @@ impl<D: VirtioDevice<Memory>> Bench<D> {
             .map(|index| Ring::new(Arc::clone(&memory), FIRST_RING + index * RING_ROOM, 16))
             .collect();
         Self { transport, events, memory, edges, queues }
-    }
-
-    fn memory_of_its_own() -> Memory {
-        // Two pieces, so that what lies over their border is found wrong where somebody takes it for one.
-        let half = (RAM / 2) as usize;
-        Arc::new(
-            GuestMemoryMmap::from_ranges(&[(GuestAddress(0), half), (GuestAddress(RAM / 2), half)]).unwrap(),
-        )
     }
 
     /// Reads a register of the transport.
@@ -255,7 +276,10 @@ impl Ring {
 
     fn clear(&mut self) {
         (self.next_descriptor, self.available, self.used) = (0, 0, 0);
-        self.memory.write_slice(&[0; RING_ROOM as usize], GuestAddress(self.at)).unwrap();
+        // Flags, index, elements, and the index that there is with `EVENT_IDX` (Virtio 1.2, 2.7.8).
+        let end = self.areas()[2] + 6 + 8 * u64::from(self.size);
+        let room = &[0; RING_ROOM as usize][..(end - self.at).min(RING_ROOM) as usize];
+        self.memory.write_slice(room, GuestAddress(self.at)).unwrap();
     }
 
     /// Descriptor area, driver area, device area.
@@ -279,10 +303,8 @@ impl Ring {
 
     /// The same anywhere in memory: in an indirect table.
     pub fn raw_descriptor(&mut self, at: u64, (addr, len): (u64, u32), flags: u16, next: u16) {
-        self.put(at, addr.to_le_bytes());
-        self.put(at + 8, len.to_le_bytes());
-        self.put(at + 12, flags.to_le_bytes());
-        self.put(at + 14, next.to_le_bytes());
+        let tail = u128::from(len) | u128::from(flags) << 32 | u128::from(next) << 48;
+        self.put(at, (u128::from(addr) | tail << 64).to_le_bytes());
     }
 
     /// Puts a descriptor's number into the available ring.

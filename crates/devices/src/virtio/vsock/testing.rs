@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use vm_memory::bitmap::BitmapSlice;
 use vm_memory::{ReadVolatile, VolatileMemoryError, VolatileSlice, WriteVolatile};
 
-use super::super::testing::{Bench, FREE, Memory};
+use super::super::testing::{Bench, FREE, Memory, memory};
 use super::{Host, Stream, Vsock};
 
 /// The guest's CID.
@@ -117,9 +117,14 @@ pub struct Guest<H: Host> {
 impl<H: Host> Guest<H> {
     /// With rings of 64 descriptors and no buffers yet.
     pub fn new(host: H) -> Self {
+        Self::with_memory(host, memory())
+    }
+
+    /// The same with memory as [`Bench::with_memory`] takes it.
+    pub fn with_memory(host: H, memory: Memory) -> Self {
         let device = Vsock::new(GUEST, host).unwrap();
         let worker = device.worker();
-        let mut bench = Bench::new(device, vec![worker]);
+        let mut bench = Bench::with_memory(device, vec![worker], memory);
         for queue in 0..3 {
             bench.queue(queue).size = RING;
         }
