@@ -119,6 +119,8 @@ pub(super) const VIRTIO: &[Figure] = &[
     own("of this not the program's file", "virtio.memory.balloon.anonymous"),
     device("resident for entropy", "virtio.memory.rng"),
     own("of this not the program's file", "virtio.memory.rng.anonymous"),
+    device("resident for a console", "virtio.memory.console"),
+    own("of this not the program's file", "virtio.memory.console.anonymous"),
     count("wake-ups in 10 s of an idle guest with all of them", "virtio.idle.wakeups", Limit::AtMost(0.0)),
     ratio("this host: a block of 4 KiB read", "local.virtio.block", 1.2),
     ratio("this host: a packet of 1,500 bytes sent", "local.virtio.send", 1.2),
