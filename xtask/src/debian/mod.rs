@@ -1,6 +1,6 @@
 //! `cargo xtask run-guest debian`: a distribution as a guest, from disk, with its own kernel and initrd.
 //!
-//! Read it in the order of a run: [`disk`] makes the disk, once ([`archive`] says of which packages, `customize.sh` what
+//! Read it in the order of a run: [`mod@disk`] makes the disk, once ([`archive`] says of which packages, `customize.sh` what
 //! is set up in it, [`progress`] how far it is), [`copy`] copies it for a guest to write to, and [`run`] boots that.
 
 mod archive;
