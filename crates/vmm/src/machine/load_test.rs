@@ -6,13 +6,18 @@ use super::*;
 
 /// The command line that a kernel finds in RAM.
 fn told(kernel: &[u8], settings: &str) -> String {
+    told_with(kernel, settings, &[])
+}
+
+/// The same in a machine with virtio devices.
+fn told_with(kernel: &[u8], settings: &str, virtio: &[Place]) -> String {
     let mut config = Config::from_toml(settings).unwrap();
     let payload = Payload::open(&config, Some(kernel.to_vec())).unwrap();
     config.settle(payload.format);
     check_settings(&config, &payload).unwrap();
     let ram = RamSpec::new(16 << 20).build().unwrap();
-    load(&config, &payload, &ram, &Calls::new(), &[]).unwrap();
-    let mut bytes = [0; 64];
+    load(&config, &payload, &ram, &Calls::new(), virtio).unwrap();
+    let mut bytes = [0; 128];
     ram.memory().read_slice(&mut bytes, GuestAddress(layout::CMDLINE)).unwrap();
     let end = bytes.iter().position(|&byte| byte == 0).unwrap();
     String::from_utf8(bytes[..end].to_vec()).unwrap()
@@ -60,4 +65,18 @@ fn linux_is_told_of_pci_by_whichever_protocol_it_is_started() {
     assert_eq!(told(&kernels::pvh(b"\xf4"), quiet), "quiet", "no Linux");
     assert_eq!(told(&kernels::pvh(b"\xf4"), &format!("{quiet}format = \"pvh\"")), "quiet");
     assert_eq!(told(&kernels::multiboot(b"\xf4"), quiet), "quiet");
+}
+
+#[test]
+fn linux_is_told_of_virtio_devices_where_acpi_does_not() {
+    let linux = kernels::vmlinux(b"\xf4");
+    let places = [(0xd000_0000, 16), (0xd000_1000, 17)].map(|(address, gsi)| Place { address, gsi });
+    let found = told_with(&linux, "cmdline = \"q\"\nacpi = false", &places);
+    assert_eq!(
+        found,
+        "q pci=conf1,noearly virtio_mmio.device=4K@0xd0000000:16 virtio_mmio.device=4K@0xd0001000:17"
+    );
+    // Twice told they would be there twice.
+    assert_eq!(told_with(&linux, "cmdline = \"q\"", &places), "q pci=conf1,noearly");
+    assert_eq!(told_with(&kernels::multiboot(b"\xf4"), "cmdline = \"q\"\nacpi = false", &places), "q");
 }
