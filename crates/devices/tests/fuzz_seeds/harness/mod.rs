@@ -118,11 +118,15 @@ pub fn drive<D: VirtioDevice<Memory>>(
 
 /// Takes the device as a driver does, with those of these features that it offers.
 pub fn start<D: VirtioDevice<Memory>>(bench: &mut Bench<D>, features: u64, size: u16) {
-    let features = features & bench.offered();
+    let features = prepare(bench, features, size);
+    bench.start(features);
+}
+
+fn prepare<D: VirtioDevice<Memory>>(bench: &mut Bench<D>, features: u64, size: u16) -> u64 {
     for queue in 0..queues(bench) {
         bench.queue(queue).size = size;
     }
-    bench.start(features);
+    features & bench.offered()
 }
 
 fn queues<D: VirtioDevice<Memory>>(bench: &Bench<D>) -> usize {
@@ -146,8 +150,21 @@ fn step<D: VirtioDevice<Memory>>(
             bench.set_config(offset.into(), input.bytes(count.into())?);
         }
         2 => {
-            let (features, size) = (input.long()?, input.byte()?);
-            start(bench, features, 1 << (size % 9));
+            let (features, how) = (input.long()?, input.byte()?);
+            let features = prepare(bench, features, 1 << (how % 16 % 9));
+            match how >> 4 {
+                // Some of the queues only.
+                12 | 13 => {
+                    let which = input.byte()?;
+                    bench.start_with(features, |queue| which >> (queue % 8) & 1 != 0);
+                }
+                // Not yet: what is written to registers now may make a mess of it.
+                14 | 15 => {
+                    bench.negotiate(features);
+                    (0..queues(bench)).for_each(|queue| bench.set_up(queue));
+                }
+                _ => bench.start(features),
+            }
         }
         // A request as it should be, but for what is in it.
         3 => {
@@ -180,12 +197,14 @@ fn step<D: VirtioDevice<Memory>>(
         }
         13 => bench.notify(queue as u32),
         14 => {
-            let what = input.byte()?;
-            if what == 0 {
-                bench.reset();
-            } else {
-                bench.register(u64::from(what) * 2);
-                bench.config::<8>(what.into());
+            match input.byte()? {
+                0 => bench.reset(),
+                // The driver is ready.
+                1 => bench.set_register(0x70, 0xf),
+                what => {
+                    bench.register(u64::from(what) * 2);
+                    bench.config::<8>(what.into());
+                }
             }
         }
         _ => own(bench, input)?,
