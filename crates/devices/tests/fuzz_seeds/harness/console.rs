@@ -8,7 +8,7 @@ use super::{Input, bench, drive, start};
 
 /// The first byte says how many ports there are, and which of them have a name.
 pub fn console(bytes: &[u8]) {
-    let mut input = Input(bytes);
+    let mut input = Input::new(bytes);
     let Some(how) = input.byte() else { return };
     let wires: Vec<_> = (0..=how % 3).map(|_| Wire::new()).collect();
     for wire in &wires {

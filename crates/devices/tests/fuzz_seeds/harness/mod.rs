@@ -46,13 +46,26 @@ pub fn bench<D: VirtioDevice<Memory>>(
 
 /// Bytes to be taken from the front. All of it gives `None` at their end.
 #[derive(Debug, Clone, Copy)]
-pub struct Input<'a>(pub &'a [u8]);
+pub struct Input<'a> {
+    bytes: &'a [u8],
+    longest: u32,
+}
 
 impl<'a> Input<'a> {
+    /// These.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, longest: u32::MAX }
+    }
+
+    /// Parts of requests that lie in RAM are at most so long, for a device that works long on long ones.
+    pub fn with_longest_part(self, longest: u32) -> Self {
+        Self { longest, ..self }
+    }
+
     /// So many.
     pub fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (front, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
+        let (front, rest) = self.bytes.split_at_checked(count)?;
+        self.bytes = rest;
         Some(front)
     }
 
@@ -87,6 +100,12 @@ impl<'a> Input<'a> {
 
     /// A part of a request: mostly a small one in RAM, sometimes any.
     pub fn part(&mut self) -> Option<(u64, u32)> {
+        let (at, len) = self.any_part()?;
+        let is_too_long = len > self.longest && u64::from(len) <= RAM;
+        Some((at, if is_too_long { len % self.longest } else { len }))
+    }
+
+    fn any_part(&mut self) -> Option<(u64, u32)> {
         match self.byte()? {
             0xff => Some((self.long()?, self.word()?)),
             0xfe => Some((self.place()?, self.word()?)),

@@ -16,6 +16,9 @@ const REQUEST: u16 = 1;
 const RESPONSE: u16 = 2;
 const RW: u16 = 5;
 
+/// Where no other packet lies.
+const AT_END: u64 = RAM - 0x1000;
+
 /// The bytes, as small numbers.
 struct Bytes<'a>(&'a [u8]);
 
@@ -70,10 +73,11 @@ impl World {
 
     /// Packets of no connection, each of which is answered.
     fn flood(&mut self, bytes: &mut Bytes<'_>) {
-        let packet = Packet::new(RW, 1000, 80).bytes();
+        self.guest.bench.write(AT_END, &Packet::new(RW, 1000, 80).bytes());
         for _ in 0..bytes.next() % 64 {
-            self.guest.post(&packet, &[]);
+            self.guest.bench.queue(1).add(&[(AT_END, 44)], &[]);
         }
+        self.guest.bench.notify(1);
         self.guest.bench.run();
     }
 
