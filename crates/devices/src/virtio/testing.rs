@@ -157,6 +157,15 @@ impl<D: VirtioDevice<Memory>> Bench<D> {
 
     /// The same with some of its queues only.
     pub fn start_with(&mut self, features: u64, sets_up: impl Fn(usize) -> bool) {
+        self.negotiate(features);
+        for index in (0..self.queues.len()).filter(|index| sets_up(*index)) {
+            self.set_up(index);
+        }
+        self.set_register(0x70, 0xf);
+    }
+
+    /// Begins to take the device: with the features, without the queues.
+    pub fn negotiate(&mut self, features: u64) {
         let features = features | super::feature::VERSION_1;
         self.set_register(0x70, 0);
         self.set_register(0x70, 1);
@@ -167,21 +176,19 @@ impl<D: VirtioDevice<Memory>> Bench<D> {
         }
         self.set_register(0x70, 0xb);
         assert_eq!(self.register(0x70), 0xb, "the device refuses these features");
-        for index in 0..self.queues.len() {
-            self.queues[index].clear();
-            if !sets_up(index) {
-                continue;
-            }
-            let (size, areas) = (self.queues[index].size, self.queues[index].areas());
-            self.set_register(0x30, index as u32);
-            self.set_register(0x38, size.into());
-            for (place, area) in (0..).zip(areas) {
-                self.set_register(0x80 + place * 16, area as u32);
-                self.set_register(0x84 + place * 16, (area >> 32) as u32);
-            }
-            self.set_register(0x44, 1);
+        self.queues.iter_mut().for_each(Ring::clear);
+    }
+
+    /// Tells the device of a queue.
+    pub fn set_up(&mut self, index: usize) {
+        let (size, areas) = (self.queues[index].size, self.queues[index].areas());
+        self.set_register(0x30, index as u32);
+        self.set_register(0x38, size.into());
+        for (place, area) in (0..).zip(areas) {
+            self.set_register(0x80 + place * 16, area as u32);
+            self.set_register(0x84 + place * 16, (area >> 32) as u32);
         }
-        self.set_register(0x70, 0xf);
+        self.set_register(0x44, 1);
     }
 
     /// Resets the device.

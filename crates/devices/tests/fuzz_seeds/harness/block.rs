@@ -20,7 +20,7 @@ type Device = Block<Memory, TestDisk>;
 
 /// The first byte says which of some devices it is.
 pub fn block(bytes: &[u8]) {
-    let mut input = Input(bytes);
+    let mut input = Input::new(bytes);
     let Some(how) = input.byte() else { return };
     let properties = Properties {
         read_only: how & 1 != 0,

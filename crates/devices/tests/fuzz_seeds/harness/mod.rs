@@ -46,13 +46,26 @@ pub fn bench<D: VirtioDevice<Memory>>(
 
 /// Bytes to be taken from the front. All of it gives `None` at their end.
 #[derive(Debug, Clone, Copy)]
-pub struct Input<'a>(pub &'a [u8]);
+pub struct Input<'a> {
+    bytes: &'a [u8],
+    longest: u32,
+}
 
 impl<'a> Input<'a> {
+    /// These.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, longest: u32::MAX }
+    }
+
+    /// Parts of requests that lie in RAM are at most so long, for a device that works long on long ones.
+    pub fn with_longest_part(self, longest: u32) -> Self {
+        Self { longest, ..self }
+    }
+
     /// So many.
     pub fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (front, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
+        let (front, rest) = self.bytes.split_at_checked(count)?;
+        self.bytes = rest;
         Some(front)
     }
 
@@ -87,6 +100,12 @@ impl<'a> Input<'a> {
 
     /// A part of a request: mostly a small one in RAM, sometimes any.
     pub fn part(&mut self) -> Option<(u64, u32)> {
+        let (at, len) = self.any_part()?;
+        let is_too_long = len > self.longest && u64::from(len) <= RAM;
+        Some((at, if is_too_long { len % self.longest } else { len }))
+    }
+
+    fn any_part(&mut self) -> Option<(u64, u32)> {
         match self.byte()? {
             0xff => Some((self.long()?, self.word()?)),
             0xfe => Some((self.place()?, self.word()?)),
@@ -118,11 +137,15 @@ pub fn drive<D: VirtioDevice<Memory>>(
 
 /// Takes the device as a driver does, with those of these features that it offers.
 pub fn start<D: VirtioDevice<Memory>>(bench: &mut Bench<D>, features: u64, size: u16) {
-    let features = features & bench.offered();
+    let features = prepare(bench, features, size);
+    bench.start(features);
+}
+
+fn prepare<D: VirtioDevice<Memory>>(bench: &mut Bench<D>, features: u64, size: u16) -> u64 {
     for queue in 0..queues(bench) {
         bench.queue(queue).size = size;
     }
-    bench.start(features);
+    features & bench.offered()
 }
 
 fn queues<D: VirtioDevice<Memory>>(bench: &Bench<D>) -> usize {
@@ -146,8 +169,21 @@ fn step<D: VirtioDevice<Memory>>(
             bench.set_config(offset.into(), input.bytes(count.into())?);
         }
         2 => {
-            let (features, size) = (input.long()?, input.byte()?);
-            start(bench, features, 1 << (size % 9));
+            let (features, how) = (input.long()?, input.byte()?);
+            let features = prepare(bench, features, 1 << (how % 16 % 9));
+            match how >> 4 {
+                // Some of the queues only.
+                12 | 13 => {
+                    let which = input.byte()?;
+                    bench.start_with(features, |queue| which >> (queue % 8) & 1 != 0);
+                }
+                // Not yet: what is written to registers now may make a mess of it.
+                14 | 15 => {
+                    bench.negotiate(features);
+                    (0..queues(bench)).for_each(|queue| bench.set_up(queue));
+                }
+                _ => bench.start(features),
+            }
         }
         // A request as it should be, but for what is in it.
         3 => {
@@ -180,12 +216,14 @@ fn step<D: VirtioDevice<Memory>>(
         }
         13 => bench.notify(queue as u32),
         14 => {
-            let what = input.byte()?;
-            if what == 0 {
-                bench.reset();
-            } else {
-                bench.register(u64::from(what) * 2);
-                bench.config::<8>(what.into());
+            match input.byte()? {
+                0 => bench.reset(),
+                // The driver is ready.
+                1 => bench.set_register(0x70, 0xf),
+                what => {
+                    bench.register(u64::from(what) * 2);
+                    bench.config::<8>(what.into());
+                }
             }
         }
         _ => own(bench, input)?,

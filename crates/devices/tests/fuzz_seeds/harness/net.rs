@@ -12,7 +12,7 @@ type Device = Net<Wire, Memory>;
 
 /// The first byte says which of some devices it is.
 pub fn net(bytes: &[u8]) {
-    let mut input = Input(bytes);
+    let mut input = Input::new(bytes);
     let Some(how) = input.byte() else { return };
     let wires: Vec<_> = (0..=usize::from(how & 1)).map(|_| Wire::new().expect("a wire")).collect();
     for wire in &wires {

@@ -27,7 +27,7 @@ impl Read for Source {
 
 /// The first byte says which of some devices it is.
 pub fn rng(bytes: &[u8]) {
-    let mut input = Input(bytes);
+    let mut input = Input::new(bytes);
     let Some(how) = input.byte() else { return };
     let operations = (how & 1 != 0).then_some(Limit { per_second: 0, burst: 5 });
     let source = Source::default();

@@ -11,6 +11,14 @@ use strata_devices::virtio::vsock::testing::{Guest, Packet};
 use super::memory;
 use host::{Ends, Far};
 
+/// Operations (Virtio 1.2, 5.10.6).
+const REQUEST: u16 = 1;
+const RESPONSE: u16 = 2;
+const RW: u16 = 5;
+
+/// Where no other packet lies.
+const AT_END: u64 = RAM - 0x1000;
+
 /// The bytes, as small numbers.
 struct Bytes<'a>(&'a [u8]);
 
@@ -61,6 +69,16 @@ impl World {
         let cuts = [bytes.len(), bytes.len()];
         let whole = bytes.pick([raw.len(), raw.len(), raw.len(), 43, 44, 0]);
         self.guest.post(&raw[..whole.min(raw.len())], &cuts[..usize::from(bytes.next() % 3)]);
+    }
+
+    /// Packets of no connection, each of which is answered.
+    fn flood(&mut self, bytes: &mut Bytes<'_>) {
+        self.guest.bench.write(AT_END, &Packet::new(RW, 1000, 80).bytes());
+        for _ in 0..bytes.next() % 64 {
+            self.guest.bench.queue(1).add(&[(AT_END, 44)], &[]);
+        }
+        self.guest.bench.notify(1);
+        self.guest.bench.run();
     }
 
     fn buffers(&mut self, bytes: &mut Bytes<'_>) {
@@ -166,6 +184,7 @@ pub fn vsock(data: &[u8]) {
                 world.reset();
                 world.guest.restart();
             }
+            14 => world.flood(&mut bytes),
             _ => {
                 world.guest.bench.run();
                 world.look();
@@ -174,4 +193,12 @@ pub fn vsock(data: &[u8]) {
     }
     world.guest.bench.run();
     world.reset();
+
+    // Whatever has happened, it works after a reset.
+    world.guest.restart();
+    world.guest.give(1);
+    world.guest.send(&Packet::new(REQUEST, 9, 80));
+    let answers: Vec<_> =
+        world.guest.receive_all().iter().map(|answer| (answer.op, answer.dst_port)).collect();
+    assert_eq!(answers, [(RESPONSE, 9)]);
 }
