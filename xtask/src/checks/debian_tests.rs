@@ -50,6 +50,10 @@ const AFTER: &str = "\nsync\necho o >/proc/sysrq-trigger\nsleep 1000\n";
 
 pub(super) fn run(context: &Context) -> Result<Report, Box<dyn Error>> {
     let tools = Tools::of_this_process(!context.install.no_install);
+    // Without root, or without an archive, there is none.
+    if let Err(error) = debian::disk(None, &tools) {
+        return Ok(Report::skipped("Debian", &chain(&error).replace('\n', " ")));
+    }
     let strata = context.workspace.build_strata()?;
     let scratch = context.workspace.target.join("guests");
     let each = |kernel, tests: &[Test]| {
