@@ -1,36 +1,16 @@
 //! Once it has run for a while, a disk's worker allocates nothing for a request, by either engine.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
-#![allow(unsafe_code, reason = "an allocator that counts")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use strata_backends::disk::{EngineChoice, FileDisk, Image, ImageOptions};
 use strata_devices::virtio::block::{Block, BlockOptions, feature};
 use strata_devices::virtio::testing::{Bench, FREE, Memory};
 
-struct Counting;
-
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: does what the system's allocator does.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is the same.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use counting::allocations_of;
 
 type Device = Block<Memory, FileDisk<Memory>>;
 
@@ -57,11 +37,11 @@ fn allocations(bench: &mut Bench<Device>) -> usize {
     for _ in 0..100 {
         round(bench);
     }
-    let before = COUNT.load(Ordering::Relaxed);
-    for _ in 0..100 {
-        round(bench);
-    }
-    COUNT.load(Ordering::Relaxed) - before
+    allocations_of(|| {
+        for _ in 0..100 {
+            round(bench);
+        }
+    })
 }
 
 /// Both engines, one after the other: the count is the process's.

@@ -1,49 +1,24 @@
 //! A packet costs no allocation, once the first ones have passed.
 
 #![allow(missing_docs)]
-#![allow(unsafe_code, reason = "a global allocator")]
 #![allow(clippy::cast_possible_truncation, reason = "numbers are small")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use strata_backends::passt::Passt;
 use strata_devices::virtio::net::{HEADER, Net, NetConfig, feature};
 use strata_devices::virtio::testing::{Bench, FREE, Memory};
 
-struct Counting;
-
-static COUNTS: AtomicBool = AtomicBool::new(false);
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: it is the system's allocator, which is called for everything.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if COUNTS.load(Ordering::Relaxed) {
-            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        }
-        // SAFETY: as the caller has promised.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller has promised.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use counting::allocations_of;
 
 /// Lets the device work, and counts.
 fn run(bench: &mut Bench<Net<Passt, Memory>>) -> usize {
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    COUNTS.store(true, Ordering::Relaxed);
-    bench.run();
-    COUNTS.store(false, Ordering::Relaxed);
-    ALLOCATIONS.load(Ordering::Relaxed) - before
+    allocations_of(|| {
+        bench.run();
+    })
 }
 
 #[test]

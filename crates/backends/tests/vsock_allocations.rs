@@ -1,38 +1,14 @@
 //! An established vsock connection carries bytes without allocating.
 
-#![allow(unsafe_code, reason = "an allocator that counts")]
+mod counting;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use strata_backends::vsock::UnixVsock;
 use strata_devices::virtio::vsock::testing::{Guest, Packet};
 
-struct Counting;
-
-static COUNTS: AtomicBool = AtomicBool::new(false);
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: it is the system's.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if COUNTS.load(Ordering::Relaxed) {
-            COUNT.fetch_add(1, Ordering::Relaxed);
-        }
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use counting::allocations_of;
 
 /// Operations (Virtio 1.2, 5.10.6).
 const REQUEST: u16 = 1;
@@ -41,11 +17,9 @@ const CREDIT_UPDATE: u16 = 6;
 
 /// Lets the device work; gives how often it allocated.
 fn work(guest: &mut Guest<UnixVsock>) -> usize {
-    COUNT.store(0, Ordering::Relaxed);
-    COUNTS.store(true, Ordering::Relaxed);
-    guest.bench.run();
-    COUNTS.store(false, Ordering::Relaxed);
-    COUNT.load(Ordering::Relaxed)
+    allocations_of(|| {
+        guest.bench.run();
+    })
 }
 
 /// Everything there is to read.

@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::DEPTH;
-use super::call::{Call, Outcome};
+use super::call::{Call, Outcome, outcome, read_now};
 use super::lock::LockedFile;
 
 /// How many calls are made at once.
@@ -137,7 +137,9 @@ impl Pool {
         let Self { shared, queued, ended, tries_cache, .. } = self;
         queued.retain(|&Job(tag, call)| {
             // SAFETY: `push`'s caller has promised that memory stays until the outcome is taken.
-            let outcome = tries_cache.then(|| unsafe { make_now(&shared.file, call) }).flatten();
+            let outcome = tries_cache.then(|| unsafe { read_now(&shared.file, call) }).flatten();
+            // Any error is found again, or not, by a thread.
+            let outcome = outcome.filter(|&outcome| outcome >= 0);
             ended.extend(outcome.map(|outcome| (tag, outcome)));
             outcome.is_none()
         });
@@ -216,22 +218,6 @@ impl Drop for Pool {
     }
 }
 
-/// Makes a call if that is certain not to wait: a read of what is in the page cache.
-///
-/// # Safety
-///
-/// As for [`make`].
-unsafe fn make_now(file: &File, call: Call) -> Option<Outcome> {
-    let Call::Read { segments, count, offset } = call else { return None };
-    let offset = libc::off_t::try_from(offset).ok()?;
-    // SAFETY: the descriptor is open, and memory is as the caller has promised.
-    let result = unsafe {
-        libc::preadv2(file.as_raw_fd(), segments, i32::try_from(count).ok()?, offset, libc::RWF_NOWAIT)
-    };
-    // Any error is found again, or not, by a thread.
-    i32::try_from(result).ok().filter(|&count| count >= 0)
-}
-
 /// Makes a call.
 ///
 /// # Safety
@@ -255,9 +241,5 @@ unsafe fn make(file: &File, call: Call) -> Outcome {
             Call::Allocate { mode, offset, len } => libc::fallocate(fd, mode, at(offset), at(len)) as isize,
         }
     };
-    // The kernel moves at most 2^31 - 4096 bytes in one call.
-    if result >= 0 {
-        return i32::try_from(result).unwrap_or(i32::MAX);
-    }
-    -io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+    outcome(result)
 }

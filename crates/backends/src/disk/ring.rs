@@ -10,7 +10,7 @@ use io_uring::{IoUring, Probe, opcode, squeue, types};
 use libc::iovec;
 
 use super::DEPTH;
-use super::call::{Call, Outcome};
+use super::call::{Call, Outcome, read_now};
 use super::lock::LockedFile;
 
 /// Reads that are not tried after one that found nothing in the page cache.
@@ -112,20 +112,15 @@ impl Ring {
 
     /// Tries the read that was held back, if there is one; gives whether it has ended.
     fn try_at_once(&mut self) -> bool {
-        let Some((tag, Call::Read { segments, count, offset })) = self.at_once.held else { return false };
-        let (Ok(count), Ok(offset)) = (count.try_into(), offset.try_into()) else { return false };
+        let Some((tag, call)) = self.at_once.held else { return false };
         // SAFETY: the promise of `push`'s caller.
-        let result =
-            unsafe { libc::preadv2(self.file.as_raw_fd(), segments, count, offset, libc::RWF_NOWAIT) };
-        if let Ok(read) = Outcome::try_from(result)
-            && read > 0
-        {
-            (self.at_once.held, self.at_once.done) = (None, Some((tag, read)));
+        let Some(outcome) = (unsafe { read_now(&self.file, call) }) else { return false };
+        if outcome > 0 {
+            (self.at_once.held, self.at_once.done) = (None, Some((tag, outcome)));
             return true;
         }
         // At the end of the file, or whatever it is: the ring says what.
-        let is_unknown = io::Error::last_os_error().raw_os_error() == Some(libc::EOPNOTSUPP);
-        self.at_once.is_off |= result < 0 && is_unknown;
+        self.at_once.is_off |= outcome == -libc::EOPNOTSUPP;
         self.at_once.pause = PAUSE;
         false
     }

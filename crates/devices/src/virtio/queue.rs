@@ -66,11 +66,6 @@ impl Virtqueue {
         [self.ring.desc_table(), self.ring.avail_ring(), self.ring.used_ring()].map(GuestAddress)
     }
 
-    /// Whether the driver has broken it.
-    pub fn is_broken(&self) -> bool {
-        self.broken
-    }
-
     /// Fills `chain` with the next request; `false` if there is none.
     pub fn pop<M: GuestMemory>(&mut self, memory: &M, chain: &mut Chain) -> bool {
         if self.broken {
