@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::{env, fs, io};
 
 use crate::process::{Captured, capture};
@@ -111,6 +112,9 @@ pub(crate) enum ToolError {
     StillMissing { program: &'static str, command: String },
 }
 
+/// Held while something is installed: package managers refuse to work twice at once, and tests ask for tools in parallel.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
 /// Where programs are looked for, and what may be done about missing ones.
 #[derive(Debug)]
 pub(crate) struct Tools {
@@ -157,6 +161,11 @@ impl Tools {
             words.extend(arguments.iter().map(OsString::from));
             self.call(&words).map_err(started)
         };
+        let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = self.find(program) {
+            // Somebody else was faster.
+            return Ok(found);
+        }
         eprintln!("{program} is not installed; installing it: {command}");
         let install = [manager.install, &[package]].concat();
         let mut done = call(&install)?;

@@ -85,6 +85,18 @@ fn a_fresh_machine_gets_its_package_lists_first() {
 }
 
 #[test]
+fn two_who_need_it_at_once_install_it_once() {
+    let machine = Machine::new().manager("apt-get", 1);
+    std::thread::scope(|scope| {
+        let ask = || machine.tools(true, true).ensure(&NASM).unwrap();
+        let others = [scope.spawn(ask), scope.spawn(ask), scope.spawn(ask)];
+        ask();
+        others.map(|other| other.join().unwrap());
+    });
+    assert_eq!(machine.calls(), ["apt-get install -y nasm"]);
+}
+
+#[test]
 fn an_ordinary_user_installs_by_sudo_that_asks_nothing() {
     let machine = Machine::new().manager("apt-get", 1).program("sudo", FREE_SUDO);
     machine.tools(false, true).ensure(&NASM).unwrap();
