@@ -40,6 +40,7 @@ pub use x86_64::kvm::ApplyTo;
 pub use x86_64::{
     cpuid::{self, Baseline, Cpuid, ParseBaselineError, Topology},
     descriptor::{Descriptor, EncodeError, SystemDescriptor},
+    exception::{self, Exception, VectorName},
     flags::{Cr0, Cr4, Efer, PageEntry, PageFaultCode, RFlags},
     fpu,
     gdt::{Gdt, GdtError},

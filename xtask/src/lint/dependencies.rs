@@ -1,4 +1,4 @@
-//! Dependencies point down only: `strata -> vmm -> {boot, backends}`, `boot -> {memory, cpu}`, `backends -> devices`.
+//! Dependencies point down only: `strata -> inspect -> vmm -> {boot, backends}`, `boot -> {memory, cpu}`, `backends -> devices`.
 
 use super::Finding;
 use crate::workspace::Package;
@@ -11,7 +11,11 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("strata-boot", &["strata-memory", "strata-cpu"]),
     ("strata-backends", &["strata-devices"]),
     ("strata-vmm", &["strata-boot", "strata-backends", "strata-devices", "strata-memory", "strata-cpu"]),
-    ("strata-cli", &["strata-vmm"]),
+    ("strata-inspect", &["strata-vmm", "strata-memory", "strata-cpu"]),
+    ("strata-cli", &["strata-inspect", "strata-vmm"]),
+    // A guest's side: it runs under any monitor.
+    ("strata-guest", &[]),
+    ("strata-test", &["strata-inspect", "strata-vmm"]),
     // It builds and runs the others as programs; depending on none of them, it is quick to build.
     ("xtask", &[]),
 ];

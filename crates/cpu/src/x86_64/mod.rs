@@ -4,6 +4,7 @@
 
 pub mod cpuid;
 pub mod descriptor;
+pub mod exception;
 pub mod flags;
 pub mod fpu;
 pub mod gdt;

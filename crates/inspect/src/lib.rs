@@ -1,0 +1,12 @@
+//! Looks into a guest: what it does, and why it died.
+//!
+//! A guest that stands still is a [`View`]: its memory and the registers of one of its processors. Everything here that
+//! explains, disassembles or draws takes one, so that it serves any VMM; what watches a guest while it runs is a
+//! [`Tracer`](strata_vmm::Tracer) of `strata-vmm`'s.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+pub mod view;
+
+pub use view::View;
