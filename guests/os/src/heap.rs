@@ -9,7 +9,8 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 pub const SIZE: usize = 1 << 20;
 
 #[global_allocator]
-static HEAP: Heap = Heap { space: Space(UnsafeCell::new([0; SIZE])), used: AtomicUsize::new(0), live: AtomicUsize::new(0) };
+static HEAP: Heap =
+    Heap { space: Space(UnsafeCell::new([0; SIZE])), used: AtomicUsize::new(0), live: AtomicUsize::new(0) };
 
 struct Heap {
     space: Space,

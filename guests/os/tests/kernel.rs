@@ -8,11 +8,11 @@ extern crate alloc;
 strata_guest::test_main!();
 
 mod machine {
-    use strata_guest::machine;
+    use strata_guest::{machine, test};
 
     strata_guest::tests! {
-        fn the_monitor_says_which_test_it_is() {
-            assert!(machine::argument("test").is_some());
+        fn the_test_that_runs_is_known() {
+            assert_eq!(test::running().unwrap().name(), "machine::the_test_that_runs_is_known");
         }
 
         fn there_is_memory_above_the_program() {
@@ -44,14 +44,14 @@ mod frames {
 }
 
 mod heap {
-    use alloc::boxed::Box;
     use alloc::vec;
+    use alloc::vec::Vec;
     use tiny_os::heap;
 
     strata_guest::tests! {
         fn what_is_freed_can_be_had_again() {
             for _ in 0..3 {
-                drop(Box::new([0_u8; heap::SIZE / 2]));
+                drop(Vec::<u8>::with_capacity(heap::SIZE / 2));
             }
             assert_eq!(heap::used(), 0);
         }
