@@ -180,7 +180,7 @@ impl<'a> Project<'a> {
         let target = target.join("outside-os");
         let os = Workspace { root: folder.clone(), target: target.clone(), packages: Vec::new() };
         let own = target.display().to_string();
-        let tests = ["--bin", "tiny-os", "--test", "kernel", "--test", "broken", "--target-dir", &own];
+        let tests = ["--test", "kernel", "--test", "broken", "--target-dir", &own];
         let mut programs = os.build_tests(&tests)?;
         programs.retain(|program| program.is_test);
         programs.extend(os.build(&["--bin", "tiny-os", "--target-dir", &own])?);
