@@ -12,6 +12,7 @@
 //! | a descriptor table in guest memory | [`Gdt`], [`Idt`], [`Tss64`], [`Tss32`] |
 //! | page tables in guest memory | [`PageTables`] |
 //! | to know why an address does (not) translate | [`walk`] |
+//! | where an exception leads, and why it leads nowhere | [`deliver`], [`deliver_all`] |
 //! | what CPUID tells a guest | [`Cpuid`], [`cpuid::guest`], [`Baseline`] |
 //! | what else a boot needs, and what it does not | [`msr`], [`lapic`], [`fpu`] |
 //! | the state in KVM's structs | `ApplyTo` and `X86State::from_kvm` (feature `kvm`) |
@@ -39,6 +40,7 @@ pub mod x86_64;
 pub use x86_64::kvm::ApplyTo;
 pub use x86_64::{
     cpuid::{self, Baseline, Cpuid, ParseBaselineError, Topology},
+    delivery::{self, Attempt, Chain, Delivered, DeliveryError, DeliveryFault, deliver, deliver_all},
     descriptor::{Descriptor, EncodeError, SystemDescriptor},
     exception::{self, Exception, VectorName},
     flags::{Cr0, Cr4, Efer, PageEntry, PageFaultCode, RFlags},
