@@ -7,14 +7,19 @@
 //! Real mode goes through the vectors of the 8086, protected mode through 16-bit and 32-bit gates (a task gate is
 //! recognised and not followed), long mode through 64-bit gates. Shadow stacks (CET) are not known here.
 
+mod cpu;
 mod error;
+mod long;
+mod protected;
+mod real;
 
 pub use error::{
     DeliveryError, DeliveryFault, DescriptorTable, HandlerError, MemoryFault, PushError, SelectorError,
     StackSource, TssAt, TssField,
 };
 
-use super::{exception::Exception, paging::WalkFault, state::X86State};
+use super::{exception::Exception, flags::Cr0, state::X86State};
+use cpu::Cpu;
 
 /// An exception that has reached its handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +34,7 @@ pub struct Delivered {
     pub entry_at: u64,
     /// Why the handler's first instruction cannot be fetched, if it cannot: that fault is not one of the delivery
     /// but the next one, and no double fault.
-    pub handler_fetch: Option<WalkFault>,
+    pub handler_fetch: Option<MemoryFault>,
     /// The registers with which the handler begins, as far as the delivery changes them: CS, RIP, SS, RSP, RFLAGS
     /// and CR2.
     pub state: Box<X86State>,
@@ -44,11 +49,14 @@ pub fn deliver(
     state: &X86State,
     exception: Exception,
 ) -> Result<Delivered, DeliveryFault> {
-    let _ = (read, state);
-    Err(DeliveryFault {
-        raised: None,
-        why: DeliveryError::BeyondIdt { vector: exception.vector, limit: state.idt.limit },
-    })
+    let mut cpu = Cpu { read, state, exception };
+    if cpu.long() {
+        long::deliver(&mut cpu)
+    } else if state.cr0.contains(Cr0::PE) {
+        protected::deliver(&mut cpu)
+    } else {
+        real::deliver(&mut cpu)
+    }
 }
 
 /// One exception of a [`Chain`], and what became of it.
@@ -102,3 +110,7 @@ pub fn deliver_all(
     }
     chain
 }
+
+#[cfg(test)]
+#[path = "delivery_test.rs"]
+mod tests;
