@@ -99,10 +99,12 @@ pub fn deliver_all(
     exception: Exception,
 ) -> Chain {
     let mut chain = Chain { attempts: Vec::new() };
-    let mut next = Some(exception);
+    let (mut next, mut state) = (Some(exception), *state);
     // Each is of a worse class than the one before, so five are enough; the bound does not rely on it.
     while let Some(exception) = next.take().filter(|_| chain.attempts.len() < 5) {
-        let outcome = deliver(&mut read, state, exception);
+        let outcome = deliver(&mut read, &state, exception);
+        // CR2 is loaded before a page fault is delivered, and stays when that fails.
+        state.cr2 = exception.address.unwrap_or(state.cr2);
         let raised = outcome.as_ref().err().and_then(|fault| fault.raised);
         next = raised.filter(|_| exception.vector != Exception::DF.vector);
         next = next.map(|raised| if exception.doubles_with(&raised) { Exception::DF } else { raised });

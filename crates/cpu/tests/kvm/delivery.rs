@@ -1,12 +1,14 @@
 //! Deliveries that go wrong: where KVM's processor ends is where `deliver_all` says.
 
+use std::path::Path;
+
 use kvm_ioctls::VcpuExit;
 use strata_cpu::{
     Access, Exception, Gate, Gdt, Idt, IdtWidth, Mapping, PageSize, PageTables, TableRegister, X86State,
     deliver_all,
 };
 
-use crate::machine::Machine;
+use crate::machine::{Machine, not_run};
 
 const GDT: u64 = 0x500;
 const IDT: u64 = 0x2000;
@@ -35,6 +37,16 @@ const FAULTY: [Faulty; 4] = [
     // mov [rsi], al
     Faulty { name: "mov [rsi]", code: &[0x88, 0x06], raises: Exception::pf(NOWHERE, 2) },
 ];
+
+/// Whether the host delivers what a failed delivery raises. KVM without a processor's help (PVM) does not: whatever
+/// fails, it goes on with #DF.
+fn delivers_in_turn(what: &str) -> bool {
+    let pvm = Path::new("/sys/module/kvm_pvm").exists();
+    if pvm {
+        not_run(what, "this host's KVM (PVM) makes every failed delivery a double fault");
+    }
+    !pvm
+}
 
 struct World {
     machine: Machine,
@@ -76,10 +88,10 @@ impl World {
         let exit = format!("{exit:?}");
         let after = self.machine.state();
         if let Some(reached) = chain.delivered() {
-            assert!(halted, "{}: {exit} instead of {chain:#?}", faulty.name);
+            assert!(halted, "{}: {exit} instead of {tried:?}", faulty.name);
             let seen = (after.regs.rip, after.regs.rsp, after.cr2);
             let foretold = (reached.handler + 1, reached.stack, reached.state.cr2);
-            assert_eq!(seen, foretold, "{}: {chain:#x?}", faulty.name);
+            assert_eq!(seen, foretold, "{}: {tried:?}", faulty.name);
             // The error code lies on top of the frame.
             let last = chain.attempts.last().unwrap().exception;
             if let Some(code) = last.error_code {
@@ -87,7 +99,7 @@ impl World {
             }
             format!("{} handled", tried.join(" "))
         } else {
-            assert!(chain.is_triple_fault() && dead, "{}: {exit} instead of {chain:#?}", faulty.name);
+            assert!(chain.is_triple_fault() && dead, "{}: {exit} instead of {tried:?}", faulty.name);
             format!("{} shutdown", tried.join(" "))
         }
     }
@@ -117,7 +129,8 @@ fn without_an_idt_everything_is_a_triple_fault() {
 
 #[test]
 fn absent_and_empty_entries_raise_what_the_manual_says() {
-    let Some(mut world) = World::new("absent entries", &[8, 11, 13]) else { return };
+    let what = "absent entries";
+    let Some(mut world) = World::new(what, &[8, 11, 13]).filter(|_| delivers_in_turn(what)) else { return };
     let ends =
         ["#UD #GP(0x33) handled", "#DE #DF(0x0) handled", "#GP(0xfff8) handled", "#PF(0x2) #DF(0x0) handled"];
     assert_eq!(world.ends(), ends);
@@ -125,12 +138,20 @@ fn absent_and_empty_entries_raise_what_the_manual_says() {
 
 #[test]
 fn a_selector_that_is_no_code_segment_is_refused() {
-    let Some(mut world) = World::new("bad selectors", &[8, 13]) else { return };
+    let what = "bad selectors";
+    let Some(mut world) = World::new(what, &[8, 13]).filter(|_| delivers_in_turn(what)) else { return };
     for (selector, end) in [(Gdt::DATA, "0x11"), (0x30, "0x31"), (0, "0x1")] {
         world.idt.set(6, Gate::interrupt(selector, HANDLERS)).unwrap();
         world.state.idt.limit = 0xfff;
         assert_eq!(world.check(&FAULTY[0]), format!("#UD #GP({end}) handled"));
     }
+}
+
+#[test]
+fn a_page_fault_without_a_gate_is_a_double_fault() {
+    let Some(mut world) = World::new("#PF without a gate", &[8, 13]) else { return };
+    assert_eq!(world.check(&FAULTY[3]), "#PF(0x2) #DF(0x0) handled");
+    assert_eq!(world.check(&FAULTY[1]), "#DE #DF(0x0) handled");
 }
 
 #[test]
