@@ -14,3 +14,6 @@ pub mod view;
 pub use disasm::Instruction;
 pub use symbols::Symbols;
 pub use view::View;
+
+#[cfg(test)]
+mod seeds_test;
