@@ -7,6 +7,10 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+pub mod fault;
+#[cfg(test)]
+mod testing;
 pub mod view;
+mod wording;
 
 pub use view::View;
