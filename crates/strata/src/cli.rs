@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod devices;
+mod inspect;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use strata_vmm::cpu::Baseline;
 
 use devices::DeviceOptions;
+use inspect::InspectOptions;
 
 /// Runs virtual machines on KVM.
 #[derive(Debug, Parser)]
@@ -188,6 +190,9 @@ pub(crate) struct RunOptions {
     /// Print every KVM call and mapping on standard error, in strace's notation
     #[arg(long, help_heading = "Output")]
     pub(crate) show_ioctls: bool,
+
+    #[command(flatten)]
+    pub(crate) inspect: InspectOptions,
 
     /// Do not say on standard error how the guest ended
     #[arg(short, long, help_heading = "Output")]

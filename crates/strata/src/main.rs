@@ -3,15 +3,18 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod death;
 mod doctor;
 mod escape;
 mod keyboard;
 mod message;
 mod report;
 mod run;
+mod settings;
 mod signals;
 mod terminal;
 mod unhurried;
+mod watch;
 
 use std::error::Error;
 use std::mem::ManuallyDrop;
