@@ -9,7 +9,11 @@
 
 pub mod disasm;
 pub mod symbols;
+pub mod fault;
+#[cfg(test)]
+mod testing;
 pub mod view;
+mod wording;
 
 pub use disasm::Instruction;
 pub use symbols::Symbols;
