@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::Finding;
-use crate::guest::Guest;
+use crate::guest::{Guest, Header};
 use crate::process::chain;
 
 pub(crate) fn check(folder: &Path) -> Vec<Finding> {
@@ -15,7 +15,7 @@ pub(crate) fn check(folder: &Path) -> Vec<Finding> {
         Ok(guests) => guests,
         Err(error) => return vec![Finding::new(folder, None, chain(&error))],
     };
-    let mut missing: BTreeMap<_, _> = guests.into_iter().map(|it| (it.name, it.header.about)).collect();
+    let mut missing: BTreeMap<_, _> = guests.into_iter().map(|it| (it.name, cells(it.header))).collect();
     for (index, line) in fs::read_to_string(&page).unwrap_or_default().lines().enumerate() {
         let Some((name, about)) = row(line) else { continue };
         let message = match missing.remove(name) {
@@ -31,7 +31,15 @@ pub(crate) fn check(folder: &Path) -> Vec<Finding> {
     found
 }
 
-/// Reads a row ``| [`name`](name.asm) | what must be seen |``.
+/// What a guest's row says of it: what must be seen, and the first sentence that its death must be explained by.
+fn cells(header: Header) -> String {
+    match header.expect.explain.unwrap_or_default().first() {
+        Some(sentence) => format!("{} | {sentence}", header.about),
+        None => header.about,
+    }
+}
+
+/// Reads a row ``| [`name`](name.asm) | what must be seen |``, or, with a sentence, ``| .. | mistake | sentence |``.
 fn row(line: &str) -> Option<(&str, &str)> {
     let (link, about) = line.strip_prefix("| [`")?.strip_suffix(" |")?.split_once(" | ")?;
     let (name, file) = link.strip_suffix(".asm)")?.split_once("`](")?;
