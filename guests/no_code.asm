@@ -3,6 +3,7 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
+; explain = ["there is no RAM at 0xd0000000"]
 ; exits = ["internal error 1"]
 ; output = ""
 ; stop = "internal-error"

@@ -3,6 +3,7 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
+; explain = ["#UD at 0x100008", "IDT entry 6 lies beyond the IDT's limit 0x0"]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"

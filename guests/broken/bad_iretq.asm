@@ -16,7 +16,7 @@
 ; explain = [
 ;   "#GP at 0x1000c0",
 ;   "iretq",
-;   "selector 0x80",
+;   "selector 0x80 lies beyond the GDT's limit 0x17",
 ;   "IDT entry 13 at 0x1010d0 is not present (P=0)",
 ; ]
 ; exits = ["shutdown"]

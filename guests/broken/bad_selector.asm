@@ -5,8 +5,7 @@
 ; [expect]
 ; explain = [
 ;   "#GP at 0x100080",
-;   "selector 0x48",
-;   "GDT's limit 0x17",
+;   "selector 0x48 lies beyond the GDT's limit 0x17",
 ; ]
 ; exits = ["shutdown"]
 ; output = ""
@@ -20,7 +19,6 @@
 ; limit is #GP with the selector as error code (SDM 3A 7.15 "Interrupt 13"). There is no IDT.
 
 %include "include/gdt64.inc"
-
 %include "include/image.inc"
 
         bits    64

@@ -5,7 +5,7 @@
 ; [expect]
 ; explain = [
 ;   "#GP at 0x100010",
-;   "CR4.PAE",
+;   "clears CR4.PAE in long mode",
 ; ]
 ; exits = ["shutdown"]
 ; output = ""

@@ -23,7 +23,7 @@
 ;   "#UD at 0x100100",
 ;   "movaps [rsp-24],xmm0",
 ;   "CR4.OSFXSR",
-;   "pushing the frame of #UD on the stack at 0x20",
+;   "pushing the frame of #UD on the stack at 0x2010",
 ; ]
 ; exits = ["shutdown"]
 ; output = ""

@@ -5,8 +5,7 @@
 ; [expect]
 ; explain = [
 ;   "#UD at 0x100080",
-;   "the IDT's page cannot be read",
-;   "the PML4E at 0x9800 is not present (P=0)",
+;   "the IDT's page cannot be read: the PML4E at 0x9800 is not present (P=0)",
 ; ]
 ; exits = ["shutdown"]
 ; output = ""

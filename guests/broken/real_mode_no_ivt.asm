@@ -8,7 +8,7 @@
 ; [expect]
 ; explain = [
 ;   "#UD at 0x7c10",
-;   "limit 0x0",
+;   "IDT entry 6 lies beyond the IDT's limit 0x0",
 ; ]
 ; exits = ["shutdown"]
 ; output = ""

@@ -27,8 +27,8 @@
 ; [expect]
 ; explain = [
 ;   "#UD at 0x400000",
-;   "pushing the frame of #UD on the stack at 0xffff8000",
-;   "the PML4E at 0x9800 is not present (P=0)",
+;   "pushing the frame of #UD on the stack at 0xffff800000010000 failed: the PML4E at 0x9800 is not present (P=0)",
+;   "RSP0 in the TSS at 0x102038 is 0xffff800000010000",
 ; ]
 ; exits = ["shutdown"]
 ; output = ""
@@ -61,7 +61,6 @@ kernel_stack equ 0xffff800000010000     ; becomes RSP0
 on_exception:
         hlt                             ; never comes here
 
-        GDT64_WITH_RING3
         IDT64_BEGIN
         VECTOR  VECTOR_UD, on_exception
         VECTOR  VECTOR_DF, on_exception
@@ -71,6 +70,9 @@ on_exception:
 ; ---- ring 3 ----
         AT      0x101000
         ud2
+
+        AT      0x102000
+        GDT64_WITH_RING3                ; the TSS follows at 0x102038
 
         section .bss
         resb    512

@@ -5,8 +5,7 @@
 ; [expect]
 ; explain = [
 ;   "#UD at 0x100080",
-;   "pushing the frame of #UD on the stack at 0xffff8000",
-;   "the PML4E at 0x9800 is not present (P=0)",
+;   "pushing the frame of #UD on the stack at 0xffff800000010000 failed: the PML4E at 0x9800 is not present (P=0)",
 ; ]
 ; exits = ["shutdown"]
 ; output = ""

@@ -6,7 +6,7 @@
 ; explain = [
 ;   "#GP at 0x100020",
 ;   "wrmsr",
-;   "0xc0000080",
+;   "sets the reserved bits 0x200 of EFER",
 ; ]
 ; exits = ["shutdown"]
 ; output = ""
