@@ -13,16 +13,16 @@
 ; page = "2M"
 ; access = "rwx"
 ; [expect]
-; explain = [
-;   "#GP at 0x1000c0",
-;   "iretq",
-;   "selector 0x80 lies beyond the GDT's limit 0x17",
-;   "IDT entry 13 at 0x1010d0 is not present (P=0)",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "selector 0x80 lies beyond the GDT's limit 0x17",
+;   "IDT entry 13 at 0x1010d0 is not present (P=0)",
+;   "#GP at 0x1000c0",
+;   "iretq",
+; ]
 ; ---
 ;
 ; The mistake: #PF pushes an error code on top of the frame (SDM 3A 7.13). `iretq` does not expect it: it

@@ -3,14 +3,14 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "#GP at 0x100080",
-;   "selector 0x48 lies beyond the GDT's limit 0x17",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "selector 0x48 lies beyond the GDT's limit 0x17",
+;   "#GP at 0x100080",
+; ]
 ; ---
 ;
 ; The mistake: a selector of another kernel's GDT.

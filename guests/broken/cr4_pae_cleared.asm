@@ -3,14 +3,14 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "#GP at 0x100010",
-;   "clears CR4.PAE in long mode",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "clears CR4.PAE in long mode",
+;   "#GP at 0x100010",
+; ]
 ; ---
 ;
 ; The mistake: CR4 is set to what the kernel wants of it, without the bits that were there.

@@ -19,16 +19,16 @@
 ; page = "4K"
 ; access = "rw"
 ; [expect]
-; explain = [
-;   "#UD at 0x100100",
-;   "movaps [rsp-24],xmm0",
-;   "CR4.OSFXSR",
-;   "pushing the frame of #UD on the stack at 0x2010",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "it is an SSE instruction, and CR4.OSFXSR is clear",
+;   "pushing the frame of #UD on the stack at 0x2010",
+;   "#UD at 0x100100",
+;   "movaps [rsp-24],xmm0",
+; ]
 ; ---
 ;
 ; The mistake: the handler saves an SSE register before anything else, and CR4.OSFXSR is clear: that is

@@ -3,14 +3,14 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "0x100001",
-;   "no interrupt controller",
-; ]
 ; exits = ["hlt"]
 ; output = ""
 ; stop = "halted"
 ; exit_code = 10
+; explain = [
+;   "0x100001",
+;   "no interrupt controller",
+; ]
 ; ---
 ;
 ; The mistake: a machine is configured without interrupt controllers, and its kernel waits for the timer.

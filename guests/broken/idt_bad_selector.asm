@@ -3,14 +3,14 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "#UD at 0x100080",
-;   "IDT entry 6 names selector 0x38, which lies beyond the GDT's limit 0x17",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "IDT entry 6 names selector 0x38, which lies beyond the GDT's limit 0x17",
+;   "#UD at 0x100080",
+; ]
 ; ---
 ;
 ; The mistake: the gates are taken from a system whose code segment is 0x38, as UEFI's is. This GDT has

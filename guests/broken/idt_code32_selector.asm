@@ -4,14 +4,14 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "#UD at 0x100080",
-;   "IDT entry 6 names selector 0x18, which is not a 64-bit code segment",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "IDT entry 6 names selector 0x18, which is not a 64-bit code segment",
+;   "#UD at 0x100080",
+; ]
 ; ---
 ;
 ; The mistake: the GDT still has the code segment that protected mode needed on the way, and the gates

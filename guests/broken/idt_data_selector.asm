@@ -4,14 +4,14 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "#UD at 0x100080",
-;   "IDT entry 6 names selector 0x10, which is not a code segment",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "IDT entry 6 names selector 0x10, which is not a code segment",
+;   "#UD at 0x100080",
+; ]
 ; ---
 ;
 ; The mistake: code and data selector of the GDT are mixed up in the gates.

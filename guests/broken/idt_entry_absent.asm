@@ -3,16 +3,16 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "#UD at 0x100080",
-;   "IDT entry 6 at 0x101060 is not present (P=0)",
-;   "IDT entry 11 at 0x1010b0 is not present (P=0)",
-;   "IDT entry 8 at 0x101080 is not present (P=0): triple fault",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "IDT entry 6 at 0x101060 is not present (P=0)",
+;   "IDT entry 11 at 0x1010b0 is not present (P=0)",
+;   "IDT entry 8 at 0x101080 is not present (P=0): triple fault",
+;   "#UD at 0x100080",
+; ]
 ; ---
 ;
 ; The mistake: the IDT has a gate for the timer, and none for exceptions.

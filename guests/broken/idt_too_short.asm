@@ -3,14 +3,14 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "#DE at 0x100080",
-;   "IDT entry 0 lies beyond the IDT's limit 0x1",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "IDT entry 0 lies beyond the IDT's limit 0x1",
+;   "#DE at 0x100080",
+; ]
 ; ---
 ;
 ; The mistake: the limit of IDTR is given as the number of gates. It is the offset of the table's last

@@ -3,14 +3,14 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "#UD at 0x100080",
-;   "the IDT's page cannot be read: the PML4E at 0x9800 is not present (P=0)",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "the IDT's page cannot be read: the PML4E at 0x9800 is not present (P=0)",
+;   "#UD at 0x100080",
+; ]
 ; ---
 ;
 ; The mistake: IDTR has the address that the IDT will have once the kernel is mapped in the upper half.

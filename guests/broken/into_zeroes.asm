@@ -5,15 +5,15 @@
 ; [machine.memory]
 ; size = "4M"
 ; [expect]
+; exits = ["shutdown"]
+; output = ""
+; stop = "triple-fault"
+; exit_code = 14
 ; explain = [
 ;   "#PF at 0x180000 writing 0xffff800000000000: the PML4E at 0x9800 is not present (P=0)",
 ;   "add [rax],al",
 ;   "00 00",
 ; ]
-; exits = ["shutdown"]
-; output = ""
-; stop = "triple-fault"
-; exit_code = 14
 ; ---
 ;
 ; The mistake: a call through a pointer to a function that is still to be loaded there.

@@ -3,14 +3,14 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "#UD at 0x100080",
-;   "IST1 in the TSS at 0x102038 is 0x0",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "IST1 in the TSS at 0x102038 is 0x0",
+;   "#UD at 0x100080",
+; ]
 ; ---
 ;
 ; The mistake: the gate asks for entry 1 of the interrupt stack table, but nobody has put a stack there.

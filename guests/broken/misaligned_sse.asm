@@ -3,15 +3,15 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "#GP at 0x100020",
-;   "0x6008 is not a multiple of 16",
-;   "movaps",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "0x6008 is not a multiple of 16",
+;   "#GP at 0x100020",
+;   "movaps",
+; ]
 ; ---
 ;
 ; The mistake: compiled code is called with a stack that is off by 8. By the calling convention RSP is a

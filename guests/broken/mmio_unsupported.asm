@@ -3,16 +3,16 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
+; exits = ["internal error 1"]
+; output = ""
+; stop = { kind = "internal-error", suberror = 1 }
+; exit_code = 22
 ; explain = [
 ;   "0x100010",
 ;   "popcnt eax,[rdi]",
 ;   "f3 0f b8 07",
 ;   "0xd0000000",
 ; ]
-; exits = ["internal error 1"]
-; output = ""
-; stop = { kind = "internal-error", suberror = 1 }
-; exit_code = 22
 ; ---
 ;
 ; The mistake: an operand in memory that is a device's register. The compiler may choose any instruction

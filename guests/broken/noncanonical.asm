@@ -3,15 +3,15 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "#GP at 0x100010 reading 0x8000000000000000",
-;   "0x8000000000000000 is not canonical",
-;   "IDT entry 13 lies beyond the IDT's limit 0x0",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "0x8000000000000000 is not canonical",
+;   "IDT entry 13 lies beyond the IDT's limit 0x0",
+;   "#GP at 0x100010 reading 0x8000000000000000",
+; ]
 ; ---
 ;
 ; The mistake: a pointer that carries a mark in its topmost bit is used with the mark.

@@ -13,14 +13,14 @@
 ; page = "4K"
 ; access = "rx"
 ; [expect]
-; explain = [
-;   "#PF at 0x100010 writing 0x0: the PTE at 0xc000 is not present (P=0)",
-;   "IDT entry 14 lies beyond the IDT's limit 0x0",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "#PF at 0x100010 writing 0x0: the PTE at 0xc000 is not present (P=0)",
+;   "IDT entry 14 lies beyond the IDT's limit 0x0",
+; ]
 ; ---
 ;
 ; The mistake: a pointer is used without a look at whether it is null. Only the image's own page is

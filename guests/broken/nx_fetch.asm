@@ -19,13 +19,13 @@
 ; page = "4K"
 ; access = "rw"
 ; [expect]
-; explain = [
-;   "#PF at 0x200000 fetching 0x200000: the PTE at 0xc000 forbids execution (NX=1)",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "#PF at 0x200000 fetching 0x200000: the PTE at 0xc000 forbids execution (NX=1)",
+; ]
 ; ---
 ;
 ; The mistake: code is made at run time, here a single `ret`, in a page that is for data.

@@ -5,13 +5,13 @@
 ; [machine.budget]
 ; exits = 1000
 ; [expect]
-; explain = [
-;   "0x1f7",
-; ]
 ; exits = ["1000 * in 0x1f7/1 -> ff"]
 ; output = ""
 ; stop = { kind = "budget", budget = "exits" }
 ; exit_code = 18
+; explain = [
+;   "0x1f7",
+; ]
 ; ---
 ;
 ; The mistake: a loop without an end, and without a look at whether there is a disk at all.

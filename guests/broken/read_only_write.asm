@@ -19,16 +19,15 @@
 ; page = "4K"
 ; access = "r"
 ; [expect]
-; explain = [
-;   "#PF at 0x100020 writing 0x200000: the PTE at 0xc000 is",
-;   "read-only (W=0), and CR0.WP is set",
-;   "IDT entry 14 at 0x1010e0 is not present (P=0)",
-;   "IDT entry 8 at 0x101080 is not present (P=0): triple fault",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "#PF at 0x100020 writing 0x200000: the PTE at 0xc000 is present but read-only (W=0), and CR0.WP is set",
+;   "IDT entry 14 at 0x1010e0 is not present (P=0)",
+;   "IDT entry 8 at 0x101080 is not present (P=0): triple fault",
+; ]
 ; ---
 ;
 ; The mistake: constant data is written to. The second: the IDT is loaded before it is filled, all of

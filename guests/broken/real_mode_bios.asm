@@ -5,13 +5,13 @@
 ; [machine.memory]
 ; size = "64K"
 ; [expect]
-; explain = [
-;   "there is no RAM at 0xfe000",
-; ]
 ; exits = ["internal error 1"]
 ; output = ""
 ; stop = "internal-error"
 ; exit_code = 22
+; explain = [
+;   "there is no RAM at 0xfe000",
+; ]
 ; ---
 ;
 ; The mistake: the program counts on a BIOS. Here it copies the vector that many of them have for

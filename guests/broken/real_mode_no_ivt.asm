@@ -6,14 +6,14 @@
 ; [machine.memory]
 ; size = "64K"
 ; [expect]
-; explain = [
-;   "#UD at 0x7c10",
-;   "IDT entry 6 lies beyond the IDT's limit 0x0",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "IDT entry 6 lies beyond the IDT's limit 0x0",
+;   "#UD at 0x7c10",
+; ]
 ; ---
 ;
 ; The mistake: `lidt` with what protected mode is to have, an empty table, while still in real mode.

@@ -3,14 +3,13 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "writing 0x200000: the PDE at 0xb008 has reserved bits 0x102000 set",
-;   "#PF at 0x100020",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "#PF at 0x100020 writing 0x200000: the PDE at 0xb008 has reserved bits 0x102000 set",
+; ]
 ; ---
 ;
 ; The mistake: a 2 MiB page is to begin at 0x302000. A large page begins at a multiple of its size; the

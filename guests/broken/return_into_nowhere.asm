@@ -3,15 +3,15 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "#GP at 0x100080",
-;   "goes to 0x4141414141414141, which is not canonical",
-;   "ret",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "goes to 0x4141414141414141, which is not canonical",
+;   "#GP at 0x100080",
+;   "ret",
+; ]
 ; ---
 ;
 ; The mistake: eight bytes of text are written to a buffer on the stack that has less. Above the buffer

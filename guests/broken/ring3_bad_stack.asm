@@ -25,22 +25,22 @@
 ; page = "4K"
 ; access = "rwu"
 ; [expect]
-; explain = [
-;   "#UD at 0x400000",
-;   "pushing the frame of #UD on the stack at 0xffff800000010000 failed: the PML4E at 0x9800 is not present (P=0)",
-;   "RSP0 in the TSS at 0x102038 is 0xffff800000010000",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "pushing the frame of #UD on the stack at 0xffff800000010000 failed: the PML4E at 0x9800 is not present (P=0)",
+;   "RSP0 in the TSS at 0x102038 is 0xffff800000010000",
+;   "#UD at 0x400000",
+; ]
 ; ---
 ;
 ; The mistake: RSP0 in the TSS is the address of a kernel stack that is not mapped.
 ;
 ; What the processor does: RSP0 isn't looked at when the task register is loaded, nor on the way to ring
-; 3. The first exception from there takes it (SDM 3A 7.14.4), and pushing the frame is #PF. In ring 0,
-; where RSP would be good, nobody asks for it: the failing #PF and #DF start from the old ring, too.
+; 3. The first exception from there takes it (SDM 3A 7.14.4), and pushing the frame is #PF. The #PF
+; comes from ring 3 as well, and so does the #DF after it: they take the same stack.
 
 %include "include/idt64.inc"
 %include "include/ring3.inc"

@@ -25,14 +25,14 @@
 ; page = "4K"
 ; access = "rwu"
 ; [expect]
-; explain = [
-;   "#UD at 0x400000",
-;   "there is no TSS (TR is null)",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "there is no TSS (TR is null)",
+;   "#UD at 0x400000",
+; ]
 ; ---
 ;
 ; The mistake: the kernel goes to ring 3 without ever having loaded a task register.

@@ -19,13 +19,13 @@
 ; page = "4K"
 ; access = "rwu"
 ; [expect]
-; explain = [
-;   "#PF at 0x101000 fetching 0x101000: the PTE at 0xc808 is a supervisor page (U=0), and the guest was in ring 3",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "#PF at 0x101000 fetching 0x101000: the PTE at 0xc808 is a supervisor page (U=0), and the guest was in ring 3",
+; ]
 ; ---
 ;
 ; The mistake: the page tables were made for the kernel, and nobody has set the U bit for the program.

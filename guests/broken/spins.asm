@@ -5,14 +5,14 @@
 ; [machine.budget]
 ; wall = "200ms"
 ; [expect]
-; explain = [
-;   "0x1000",
-;   "interrupts are off (IF=0)",
-; ]
 ; exits = []
 ; output = ""
 ; stop = { kind = "budget", budget = "wall" }
 ; exit_code = 20
+; explain = [
+;   "interrupts are off (IF=0)",
+;   "0x1000",
+; ]
 ; ---
 ;
 ; The mistake: the loop waits for what a handler of an interrupt would do, and `sti` was forgotten. A

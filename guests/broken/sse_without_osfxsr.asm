@@ -3,15 +3,15 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "#UD at 0x100010",
-;   "movaps xmm0,[rsi]",
-;   "CR4.OSFXSR",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "it is an SSE instruction, and CR4.OSFXSR is clear",
+;   "#UD at 0x100010",
+;   "movaps xmm0,[rsi]",
+; ]
 ; ---
 ;
 ; The mistake: the compiler was not told that a kernel does without SSE (for Rust a target without it,

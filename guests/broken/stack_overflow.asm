@@ -19,14 +19,14 @@
 ; page = "4K"
 ; access = "rw"
 ; [expect]
-; explain = [
-;   "#PF at 0x100080 writing 0x200ff8: the PTE at 0xc000 is not present (P=0)",
-;   "pushing the frame of #PF on the stack at 0x201000 failed: the PTE at 0xc000 is not present (P=0)",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "#PF at 0x100080 writing 0x200ff8: the PTE at 0xc000 is not present (P=0)",
+;   "pushing the frame of #PF on the stack at 0x201000 failed: the PTE at 0xc000 is not present (P=0)",
+; ]
 ; ---
 ;
 ; The mistake: a function that calls itself forever. Below its stack of one page lies a page that is

@@ -3,14 +3,14 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "#UD at 0x100080",
-;   "pushing the frame of #UD on the stack at 0xffff800000010000 failed: the PML4E at 0x9800 is not present (P=0)",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "pushing the frame of #UD on the stack at 0xffff800000010000 failed: the PML4E at 0x9800 is not present (P=0)",
+;   "#UD at 0x100080",
+; ]
 ; ---
 ;
 ; The mistake: RSP is set to a stack in the upper half before that is mapped. Nothing is pushed until

@@ -3,15 +3,15 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
+; exits = ["shutdown"]
+; output = ""
+; stop = "triple-fault"
+; exit_code = 14
 ; explain = [
 ;   "#UD at 0x100010",
 ;   "syscall",
 ;   "EFER.SCE is clear",
 ; ]
-; exits = ["shutdown"]
-; output = ""
-; stop = "triple-fault"
-; exit_code = 14
 ; ---
 ;
 ; The mistake: LSTAR and STAR may be set or not, but bit 0 of EFER is not.

@@ -3,13 +3,13 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "#PF at 0x8080000000 fetching 0x8080000000: the PDPTE at 0x9010 is not present (P=0)",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "#PF at 0x8080000000 fetching 0x8080000000: the PDPTE at 0x9010 is not present (P=0)",
+; ]
 ; ---
 ;
 ; The mistake: an entry of the PML4 points to the PML4 itself. In the last slot that is a known trick,

@@ -5,13 +5,13 @@
 ; [machine.memory]
 ; size = "4M"
 ; [expect]
-; explain = [
-;   "there is no RAM at 0x800000",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "there is no RAM at 0x800000",
+; ]
 ; ---
 ;
 ; The mistake: the PDPT lies where the machine has no RAM: it has 4 MiB, the PML4 entry says 8 MiB.

@@ -3,15 +3,15 @@
 ; [machine]
 ; mode = "long64"
 ; [expect]
-; explain = [
-;   "#GP at 0x100020",
-;   "wrmsr",
-;   "sets the reserved bits 0x200 of EFER",
-; ]
 ; exits = ["shutdown"]
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = [
+;   "sets the reserved bits 0x200 of EFER",
+;   "#GP at 0x100020",
+;   "wrmsr",
+; ]
 ; ---
 ;
 ; The mistake: NXE is bit 11 of EFER, not 9.

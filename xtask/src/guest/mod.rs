@@ -23,7 +23,7 @@ pub(crate) use run::{Failure, Seen};
 pub(crate) use run::{Outcome, Row, Runner, Show, run_all};
 
 /// The folder, below the guests', of those that do something wrong on purpose.
-const BROKEN: &str = "broken";
+pub(crate) const BROKEN: &str = "broken";
 
 /// One guest: an assembler file with a header.
 #[derive(Debug)]
