@@ -7,6 +7,10 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+pub mod disasm;
+pub mod symbols;
 pub mod view;
 
+pub use disasm::Instruction;
+pub use symbols::Symbols;
 pub use view::View;
