@@ -9,6 +9,7 @@
 
 pub mod disasm;
 pub mod symbols;
+pub mod trace;
 pub mod view;
 
 pub use disasm::Instruction;
