@@ -12,6 +12,7 @@ pub mod symbols;
 pub mod fault;
 #[cfg(test)]
 mod testing;
+pub mod trace;
 pub mod view;
 mod wording;
 
