@@ -12,6 +12,7 @@
 //! | a descriptor table in guest memory | [`Gdt`], [`Idt`], [`Tss64`], [`Tss32`] |
 //! | page tables in guest memory | [`PageTables`] |
 //! | to know why an address does (not) translate | [`walk`] |
+//! | to know why a processor refuses a state | [`lint`](mod@lint) |
 //! | what CPUID tells a guest | [`Cpuid`], [`cpuid::guest`], [`Baseline`] |
 //! | what else a boot needs, and what it does not | [`msr`], [`lapic`], [`fpu`] |
 //! | the state in KVM's structs | `ApplyTo` and `X86State::from_kvm` (feature `kvm`) |
@@ -45,7 +46,7 @@ pub use x86_64::{
     fpu,
     gdt::{Gdt, GdtError},
     idt::{Gate, GateError, GateKind, Idt, IdtWidth},
-    lapic,
+    lapic, lint,
     mode::{Mode, ParseModeError},
     msr,
     paging::{

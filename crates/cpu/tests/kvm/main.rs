@@ -8,6 +8,7 @@
 
 mod cpuid;
 mod entry;
+mod lint;
 mod machine;
 mod reset;
 mod translate;
