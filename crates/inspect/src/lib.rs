@@ -8,8 +8,9 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 pub mod disasm;
-pub mod symbols;
 pub mod fault;
+pub mod flight;
+pub mod symbols;
 #[cfg(test)]
 mod testing;
 pub mod trace;
