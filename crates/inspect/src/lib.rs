@@ -9,9 +9,16 @@
 
 pub mod disasm;
 pub mod symbols;
+pub mod fault;
+#[cfg(test)]
+mod testing;
 pub mod trace;
 pub mod view;
+mod wording;
 
 pub use disasm::Instruction;
 pub use symbols::Symbols;
 pub use view::View;
+
+#[cfg(test)]
+mod seeds_test;
