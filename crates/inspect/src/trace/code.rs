@@ -1,8 +1,5 @@
 //! Which instruction an exit comes from.
 
-use super::event::Event;
-use crate::Symbols;
-use crate::disasm::Instruction;
 use iced_x86::{Code as Op, Decoder, DecoderOptions, Formatter, Instruction as Decoded, Mnemonic, NasmFormatter, OpAccess, OpKind, InstructionInfoFactory};
 
 use super::event::{Code, Event, What};

@@ -43,7 +43,7 @@ use std::thread::{Builder, JoinHandle};
 pub use filter::{Filter, FilterError};
 pub use kind::Kind;
 pub(crate) use place::{address, find};
-pub use strata_vmm::machine::Place;
+pub use place::Place;
 pub use tap::Tap;
 
 use crate::Symbols;

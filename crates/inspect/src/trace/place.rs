@@ -1,7 +1,7 @@
 //! Where devices are, by name.
 
 use strata_vmm::devices::AddressSpace;
-use strata_vmm::machine::Place;
+pub use strata_vmm::machine::Place;
 use strata_vmm::vcpu::Exit;
 
 /// The place of an address: the device's index in `places`.
