@@ -35,6 +35,8 @@ const fn kicks(filter: &'static str, environment: &'static [(&'static str, &'sta
 }
 
 const RUNS: &[Run] = &[
+    // States that a processor refuses: hosts of other kinds than this refuse others.
+    Run { program: ("cpu", "kvm"), filter: Some("lint"), environment: &[] },
     all("vmm", "conformance"),
     all("vmm", "cassette"),
     all("vmm", "fault_injection"),

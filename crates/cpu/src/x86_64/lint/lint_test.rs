@@ -55,7 +55,7 @@ fn any_state_can_be_looked_at() {
             state.efer = Efer::from_bits_retain(efer);
             let [cs, ss, ds, es, fs, gs, tr, ldt] = segments.try_into().unwrap();
             (state.gdt.limit, state.idt) = (limits[0], TableRegister { base, limit: limits[1] });
-            X86State { cs, ss, ds, es, fs, gs, tr, ldt, ..state }
+            X86State { cs, ds, es, fs, gs, ss, tr, ldt, ..state }
         },
     );
     proptest!(config(), |(state in state, width: u8, seed: u64)| {

@@ -341,7 +341,6 @@ pub(crate) fn good_states() -> Vec<(&'static str, X86State)> {
                 s.ss.limit = 0xfff;
             }),
         ),
-        good("long mode enabled, not active", (PROTECTED, |s| s.efer |= Efer::LME | Efer::NXE)),
         good("caches off", (LONG, |s| s.cr0 |= Cr0::CD | Cr0::NW)),
         good("caches off, written through", (REAL, |s| s.cr0 |= Cr0::CD)),
         good("FPU flags", (LONG, |s| s.cr0 |= Cr0::MP | Cr0::TS | Cr0::AM)),
@@ -362,5 +361,6 @@ pub(crate) fn good_states() -> Vec<(&'static str, X86State)> {
                 (s.fs.base, s.gs.base, s.gdt.base, s.idt.base, s.tr.base) = (high, high, high, high, high);
             }),
         ),
+        good("no-execute without paging", (PROTECTED, |s| s.efer |= Efer::NXE)),
     ]
 }
