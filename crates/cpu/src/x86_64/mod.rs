@@ -3,6 +3,7 @@
 //! Nothing here depends on the machine that runs it: the module compiles, and its tests pass, on any host.
 
 pub mod cpuid;
+pub mod delivery;
 pub mod descriptor;
 pub mod exception;
 pub mod flags;

@@ -252,6 +252,7 @@ impl MachineBuilder {
         let mut sources = std::mem::take(&mut self.sources);
         let mut buses = devices::assemble(&mut self, &vm, &mut sources)?;
         let mut workers = Vec::new();
+        let has_virtio = !parts.is_empty();
         for (mut part, place) in parts.into_iter().zip(places) {
             sources.append(&mut part.shared);
             workers.extend(part.take_threads());
@@ -281,6 +282,7 @@ impl MachineBuilder {
             files,
             not_kept,
             warnings,
+            has_virtio,
         })
     }
 }

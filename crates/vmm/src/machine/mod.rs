@@ -17,7 +17,9 @@ mod kernels;
 mod lint;
 mod load;
 mod payload;
+mod places;
 mod power;
+mod replay;
 mod run;
 mod virtio;
 
@@ -42,7 +44,9 @@ use crate::vcpu::{Buses, Control, Limits, Vcpu};
 pub use build::BuildError;
 pub use lint::EntryWarning;
 pub use payload::FileError;
+pub use places::Place;
 pub use power::PowerButton;
+pub use replay::{Fatal, InputLog, ReplayBudget, ReplayError, replay};
 pub use run::{Outcome, RunError};
 pub use virtio::{DeviceError, DeviceMemory, VirtioPart};
 
@@ -71,6 +75,7 @@ pub struct Machine {
     files: Vec<FileMapping>,
     not_kept: Option<payload::NotKept>,
     warnings: Vec<EntryWarning>,
+    has_virtio: bool,
 }
 
 /// What the event loop watches while the guest runs.

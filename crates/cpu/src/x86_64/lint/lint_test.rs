@@ -182,9 +182,8 @@ fn page_directory_pointers_are_loaded_with_cr3() {
 fn a_state_whose_memory_is_there_has_no_findings() {
     let tables = PageTables::identity(0x9000, 4 << 30, PageSize::Size2M, Access::RWX).unwrap();
     let memory = |at: u64| {
-        let (_, page) = match tables.pages().find(|(start, _)| *start == at & !0xfff) {
-            Some(found) => found,
-            None => return (at < 0x10_0000).then_some(0),
+        let Some((_, page)) = tables.pages().find(|(start, _)| *start == at & !0xfff) else {
+            return (at < 0x10_0000).then_some(0);
         };
         page.as_chunks()
             .0

@@ -15,7 +15,8 @@ use crate::machine::{Machine, RAM, not_run};
 use states::{Fate, LONG, PROTECTED, bad_states, good_states};
 
 const GDT: u64 = 0x500;
-const CODE: u64 = 0x7c00;
+const IP: u16 = 0x7c00;
+const CODE: u64 = IP as u64;
 const TABLES: u64 = 0x9000;
 /// For 32-bit paging, the same pages as [`TABLES`] maps.
 const TABLES_32: u64 = 0x8000;
