@@ -13,7 +13,9 @@ fn guest() -> (GuestMemoryMmap<()>, [X86State; 2]) {
     let memory = GuestMemoryMmap::from_ranges(&ranges).unwrap();
     let mut tables = PageTables::new(0x8000);
     let access = Access::RW;
-    tables.map(Mapping { virt: HIGH, phys: 0x10_0000, len: 0x1_0000, page: PageSize::Size4K, access }).unwrap();
+    tables
+        .map(Mapping { virt: HIGH, phys: 0x10_0000, len: 0x1_0000, page: PageSize::Size4K, access })
+        .unwrap();
     tables
         .map(Mapping { virt: HIGH + 0x10_0000, phys: 1 << 32, len: 0x1000, page: PageSize::Size4K, access })
         .unwrap();
@@ -101,7 +103,11 @@ fn notes_have_the_registers_where_tools_look_for_them() {
         let word = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().unwrap()) as usize;
         let (name, desc) = (word(at), word(at + 4));
         let start = at + 12 + name.next_multiple_of(4);
-        notes.push((word(at + 8), bytes[at + 12..at + 11 + name].to_vec(), bytes[start..start + desc].to_vec()));
+        notes.push((
+            word(at + 8),
+            bytes[at + 12..at + 11 + name].to_vec(),
+            bytes[start..start + desc].to_vec(),
+        ));
         at = start + desc.next_multiple_of(4);
     }
     let kinds: Vec<_> = notes.iter().map(|(kind, name, desc)| (*kind, &name[..], desc.len())).collect();
@@ -148,7 +154,10 @@ fn what_cannot_be_written_is_said() {
     for room in [0, 100, 0x8000, 0x10_2000] {
         let error =
             write(&mut Full(Cursor::default(), room), &memory, &cpus, Addresses::Physical).unwrap_err();
-        assert!(matches!(&error, CoreError::Io(error) if error.kind() == io::ErrorKind::StorageFull), "{error}");
+        assert!(
+            matches!(&error, CoreError::Io(error) if error.kind() == io::ErrorKind::StorageFull),
+            "{error}"
+        );
     }
     let error = write(&mut Cursor::new(vec![]), &memory, &[], Addresses::Physical).unwrap_err();
     assert!(matches!(error, CoreError::NoProcessor), "{error}");
@@ -230,7 +239,7 @@ fn gdb_opens_it() {
         "x/gx 0x123",
     ];
     let mut arguments = vec!["-nx", "-batch"];
-    commands.iter().for_each(|command| arguments.extend(["-ex", command]));
+    arguments.extend(commands.iter().flat_map(|command| ["-ex", command]));
     // Behind the file's name come gdb's commands as before it.
     arguments.push("-core");
     let Some(text) = tool("gdb", &arguments, &path) else { return };
@@ -245,7 +254,10 @@ fn gdb_opens_it() {
         "$1 = 0x1515",
         "Cannot access memory at address 0x123",
     ] {
-        assert!(text.contains(&expected.replace("Thread", "LWP")) || text.contains(expected), "{expected}:\n{text}");
+        assert!(
+            text.contains(&expected.replace("Thread", "LWP")) || text.contains(expected),
+            "{expected}:\n{text}"
+        );
     }
 }
 
@@ -259,7 +271,10 @@ fn readelf_has_nothing_to_complain_of() {
             save(&path, &memory, &cpus, addresses).unwrap();
             let Some(text) = tool(name, &["-a"], &path) else { continue };
             assert!(text.contains("CORE (Core file)") && text.contains("QEMU"), "{text}");
-            assert!(!text.to_lowercase().contains("warning") && !text.to_lowercase().contains("error"), "{text}");
+            assert!(
+                !text.to_lowercase().contains("warning") && !text.to_lowercase().contains("error"),
+                "{text}"
+            );
         }
     }
 }

@@ -14,18 +14,18 @@ struct Guest {
 }
 
 impl Guest {
-    fn new(state: X86State, code: &[u8]) -> Self {
+    fn new(state: &X86State, code: &[u8]) -> Self {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000)]).unwrap();
         memory.write_slice(code, GuestAddress(CODE)).unwrap();
-        Self { memory, state }
+        Self { memory, state: *state }
     }
 
     fn real(code: &[u8]) -> Self {
-        Self::new(X86State::real_at(0x700, 0), code)
+        Self::new(&X86State::real_at(0x700, 0), code)
     }
 
     fn protected(code: &[u8]) -> Self {
-        Self::new(X86State::protected(0x7000, 0), code)
+        Self::new(&X86State::protected(0x7000, 0), code)
     }
 
     /// The first 64 KiB and a device's two pages; `DEVICE` lies in the middle of them.
@@ -33,10 +33,16 @@ impl Guest {
         let mut tables = PageTables::new(0x1_0000);
         let (page, access) = (PageSize::Size4K, Access::RWX);
         tables.map(Mapping { virt: 0, phys: 0, len: 0x1_0000, page, access }).unwrap();
-        let device = Mapping { virt: DEVICE - 0x1000, phys: DEVICE_PHYS - 0x1000, len: 0x2000, page, access: Access::RW };
+        let device = Mapping {
+            virt: DEVICE - 0x1000,
+            phys: DEVICE_PHYS - 0x1000,
+            len: 0x2000,
+            page,
+            access: Access::RW,
+        };
         tables.map(device).unwrap();
         let tables = tables.build();
-        let guest = Self::new(X86State::long(CODE, tables.cr3(), 0x500), code);
+        let guest = Self::new(&X86State::long(CODE, tables.cr3(), 0x500), code);
         tables.write_to(&guest.memory).unwrap();
         guest
     }
@@ -68,11 +74,9 @@ fn bytes_are_decoded_for_the_mode() {
         (b"\x0f\xff\xff", "ud0 di,di", "ud0 edi,edi", "ud0 edi,edi"),
     ];
     for (code, real, protected, long) in table {
-        for (guest, expected) in [
-            (Guest::real(code), real),
-            (Guest::protected(code), protected),
-            (Guest::long(code), long),
-        ] {
+        for (guest, expected) in
+            [(Guest::real(code), real), (Guest::protected(code), protected), (Guest::long(code), long)]
+        {
             let found = at(&guest.view(), CODE, None).unwrap();
             assert_eq!(found.to_string(), expected);
             assert_eq!(found.address, CODE);
@@ -80,7 +84,7 @@ fn bytes_are_decoded_for_the_mode() {
         }
     }
     let bad = at(&Guest::long(b"\x06\x90").view(), CODE, None).unwrap();
-    assert_eq!((bad.text.as_str(), &bad.bytes[..]), ("(bad)", &b"\x06"[..]));
+    assert_eq!((bad.text.as_str(), bad.bytes[0]), ("(bad)", 6));
 }
 
 #[test]
@@ -121,11 +125,7 @@ fn a_port_exit_is_found_at_rip_or_before_it() {
     // mov al,0x48; out dx,al; out 0xf4,al; in ax,dx; out dx,ax; rep insd; rep outsb; hlt
     let code = b"\xb0\x48\xee\xe6\xf4\x66\xed\x66\xef\xf3\x6d\xf3\x6e\xf4";
     // To 16-bit code the prefix says the opposite: in eax,dx; out dx,eax; rep insw.
-    for (mut guest, word) in [
-        (Guest::real(code), 4),
-        (Guest::protected(code), 2),
-        (Guest::long(code), 2),
-    ] {
+    for (mut guest, word) in [(Guest::real(code), 4), (Guest::protected(code), 2), (Guest::long(code), 2)] {
         guest.state.regs.rdx = 0xffff_03f8;
         let (inw, outw) = if word == 2 { ("in ax,dx", "out dx,ax") } else { ("in eax,dx", "out dx,eax") };
         let (rep, rep_width) = if word == 2 { ("rep insd", 4) } else { ("rep insw", 2) };

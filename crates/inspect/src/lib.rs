@@ -9,8 +9,8 @@
 
 pub mod core;
 pub mod disasm;
-pub mod symbols;
 pub mod fault;
+pub mod symbols;
 #[cfg(test)]
 mod testing;
 pub mod trace;
@@ -23,3 +23,7 @@ pub use view::View;
 
 #[cfg(test)]
 mod seeds_test;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -151,5 +151,5 @@ fn attributes(segment: &Segment) -> u32 {
 }
 
 fn words(out: &mut Vec<u8>, words: &[u64]) {
-    words.iter().for_each(|word| out.extend(word.to_le_bytes()));
+    out.extend(words.iter().flat_map(|word| word.to_le_bytes()));
 }

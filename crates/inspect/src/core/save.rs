@@ -49,7 +49,8 @@ pub fn save<M: GuestMemoryBackend + Bytes<GuestAddress>>(
     part.push(format!(".{}.part", process::id()));
     let part = path.with_file_name(part);
     let refused = |error| SaveError::File { path: path.to_owned(), error };
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).map_err(refused)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).map_err(refused)?;
     let written = fill(&mut file, memory, cpus, addresses);
     let done = written.and_then(|written| {
         fs::rename(&part, path)?;

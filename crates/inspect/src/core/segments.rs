@@ -78,9 +78,8 @@ pub(super) fn segments<M: Bytes<GuestAddress>>(
     let found = PageRegions::read(|at| view.word(at), &context, limits);
     let mut truncated_at = found.truncated_at;
     'regions: for region in &found.regions {
-        let flags = READ
-            | if region.writable { WRITE } else { 0 }
-            | if region.executable { EXECUTE } else { 0 };
+        let flags =
+            READ | if region.writable { WRITE } else { 0 } | if region.executable { EXECUTE } else { 0 };
         for piece in pieces {
             let start = piece.phys.max(region.phys);
             let last = (piece.phys + (piece.len - 1)).min(region.last_phys());
@@ -132,5 +131,5 @@ pub(super) fn headers(segments: &[Segment], notes_len: usize) -> (Vec<u8>, u64) 
 }
 
 fn words(out: &mut Vec<u8>, words: &[u64]) {
-    words.iter().for_each(|word| out.extend(word.to_le_bytes()));
+    out.extend(words.iter().flat_map(|word| word.to_le_bytes()));
 }
