@@ -10,6 +10,7 @@
 pub mod core;
 pub mod disasm;
 pub mod fault;
+pub mod flight;
 pub mod symbols;
 #[cfg(test)]
 mod testing;
