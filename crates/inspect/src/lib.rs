@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+pub mod core;
 pub mod disasm;
 pub mod fault;
 pub mod flight;
@@ -23,3 +24,7 @@ pub use view::View;
 
 #[cfg(test)]
 mod seeds_test;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
