@@ -231,11 +231,15 @@ fn segment(pieces: &mut Vec<Piece>, open: &[&Placed<'_>], cursor: &mut u128, unt
         AreaKind::Image => "image",
         AreaKind::Table => "table",
     };
-    // What it lies in, unless that is plain RAM.
-    let outer = open.iter().rev().skip(1).find(|outer| !outer.area.name.is_empty());
-    let mut label = name(inner.area).to_owned();
-    if let Some(outer) = outer {
-        label = format!("{label} (in {})", name(outer.area));
+    let mut label = match inner.area.kind {
+        AreaKind::Slot => format!("RAM ({})", name(inner.area)),
+        _ => name(inner.area).to_owned(),
+    };
+    // What it lies in, unless that is memory and nothing more.
+    let outer = open.iter().rev().skip(1).map(|outer| outer.area);
+    let mut outer = outer.filter(|outer| !matches!(outer.kind, AreaKind::Ram | AreaKind::Slot));
+    if let Some(outer) = outer.next() {
+        label = format!("{label} (in {})", name(outer));
     }
     if let Some(other) = inner.conflict {
         label = format!("! {label}: overlaps {}", name(other));
@@ -283,7 +287,7 @@ fn class(region: &PageRegion) -> &'static str {
 
 fn label(region: &PageRegion) -> String {
     let mark = if region.is_write_execute() { "! " } else { "" };
-    format!("{mark}{} to {:#x} by {}", Rights(region), region.phys, PageSizes(region))
+    format!("{mark}{} at {:#x}, {} pages", Rights(region), region.phys, PageSizes(region))
 }
 
 /// As text between tags.

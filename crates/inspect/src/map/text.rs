@@ -39,9 +39,12 @@ fn hole(f: &mut fmt::Formatter<'_>, from: u128, to: u128) -> fmt::Result {
 fn area(f: &mut fmt::Formatter<'_>, Placed { area, depth, conflict }: &Placed<'_>) -> fmt::Result {
     let (start, last, kind) = (area.start, area.last(), area.kind.name());
     let size = Size(u128::from(last - start) + 1);
-    write!(f, "  {start:#014x} to {last:#014x}  {size:>9}  {:indent$}{kind}", "", indent = depth * 2)?;
-    if !area.name.is_empty() {
-        write!(f, " {}", Printable(&area.name))?;
+    write!(f, "  {start:#014x} to {last:#014x}  {size:>9}  {:indent$}", "", indent = depth * 2)?;
+    // "slot 0" says what it is.
+    match &area.name {
+        name if name.is_empty() => f.write_str(kind)?,
+        name if name.starts_with(kind) => write!(f, "{}", Printable(name))?,
+        name => write!(f, "{kind} {}", Printable(name))?,
     }
     match conflict {
         Some(other) => writeln!(f, "  ! overlaps {} at {:#x}", Printable(name(other)), other.start),
