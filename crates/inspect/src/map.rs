@@ -191,10 +191,10 @@ fn page_tables(pages: &PageRegions) -> Vec<Area> {
     for (at, level) in starts {
         match areas.last_mut() {
             Some((last, of)) if *of == level && last.start.checked_add(last.len) == Some(at) => {
-                last.len += TABLE
+                last.len += TABLE;
             }
             _ => {
-                areas.push((Area::new(at, TABLE, AreaKind::Table, format!("page tables ({level}s)")), level))
+                areas.push((Area::new(at, TABLE, AreaKind::Table, format!("page tables ({level}s)")), level));
             }
         }
     }
@@ -224,7 +224,7 @@ impl fmt::Display for Size {
         let (mut value, mut rest, mut unit) = (self.0, 0, 0);
         // Exact as long as that is four digits.
         while value >= 1024 && unit + 1 < UNITS.len() && (rest == 0 && value % 1024 == 0 || value >= 10_000) {
-            (rest, value, unit) = (rest | value % 1024, value / 1024, unit + 1);
+            (rest, value, unit) = (rest | (value % 1024), value / 1024, unit + 1);
         }
         let unit = UNITS.get(unit).copied().unwrap_or_default();
         f.pad(&if rest == 0 { format!("{value} {unit}") } else { format!("~{value} {unit}") })

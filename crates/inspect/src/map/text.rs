@@ -134,7 +134,7 @@ fn notes(f: &mut fmt::Formatter<'_>, found: &PageRegions) -> fmt::Result {
         let by = by.unwrap_or_else(|| "CR3".into());
         match why {
             FaultReason::Reserved { bits } => {
-                writeln!(f, "  {virt:#x}: {by} has reserved bits {bits:#x} set")?
+                writeln!(f, "  {virt:#x}: {by} has reserved bits {bits:#x} set")?;
             }
             FaultReason::Unreadable { entry_at } => {
                 writeln!(f, "  {virt:#x}: {by} points to {entry_at:#x}, where there is no RAM")?;
