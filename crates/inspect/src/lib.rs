@@ -11,6 +11,7 @@ pub mod core;
 pub mod disasm;
 pub mod fault;
 pub mod flight;
+pub mod map;
 pub mod symbols;
 #[cfg(test)]
 mod testing;
@@ -19,6 +20,7 @@ pub mod view;
 mod wording;
 
 pub use disasm::Instruction;
+pub use map::Map;
 pub use symbols::Symbols;
 pub use view::View;
 
