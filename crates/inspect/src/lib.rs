@@ -7,6 +7,26 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+pub mod core;
+pub mod disasm;
+pub mod fault;
+pub mod flight;
+pub mod map;
+pub mod symbols;
+#[cfg(test)]
+mod testing;
+pub mod trace;
 pub mod view;
+mod wording;
 
+pub use disasm::Instruction;
+pub use map::Map;
+pub use symbols::Symbols;
 pub use view::View;
+
+#[cfg(test)]
+mod seeds_test;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
