@@ -141,14 +141,19 @@ pub fn rsdp() -> Option<u64> {
     start_info().map(|info| info.rsdp).filter(|&address| address != 0)
 }
 
-/// One past the last byte of the program, its stack and its zeros: from here on RAM is free.
-#[cfg(target_os = "none")]
+/// One past the last byte of the program, its stack and its zeros: from here on RAM is free. (0 in a program of an operating
+/// system.)
 pub fn image_end() -> u64 {
-    unsafe extern "C" {
-        /// The linker's.
-        safe static _end: u8;
+    #[cfg(target_os = "none")]
+    {
+        unsafe extern "C" {
+            /// The linker's.
+            safe static _end: u8;
+        }
+        (&raw const _end).addr() as u64
     }
-    (&raw const _end).addr() as u64
+    #[cfg(not(target_os = "none"))]
+    0
 }
 
 #[cfg(test)]
