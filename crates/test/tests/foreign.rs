@@ -1,6 +1,7 @@
 //! The runner with guests that know nothing of it: a few bytes in real mode.
 
 use std::fs::{self, OpenOptions};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -155,7 +156,6 @@ fn an_interrupt_ends_the_machines_and_names_their_tests() {
     if !has_kvm("an interrupt") {
         return;
     }
-    use std::io::Read as _;
     let folder = Folder::new("interrupt");
     let kernel = folder.image("deps/kernel", ENDLESS);
     let mut command = Command::new(env!("CARGO_BIN_EXE_strata-test"));
