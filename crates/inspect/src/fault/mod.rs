@@ -34,7 +34,6 @@ pub use transfer::TargetError;
 pub use undefined::UndefinedError;
 
 use crate::View;
-use crate::wording::WalkCause;
 use step::Step;
 
 /// What becomes of the next instruction.
@@ -201,7 +200,7 @@ why!(
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Walk(fault) => WalkCause(fault).fmt(f),
+            Self::Walk(fault) => fault.cause().fmt(f),
             Self::Undefined(error) => error.fmt(f),
             Self::Privilege(error) => error.fmt(f),
             Self::Operand(error) => error.fmt(f),
