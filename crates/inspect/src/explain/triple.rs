@@ -10,6 +10,10 @@ use super::{Death, Explanation, Kind, hints, origin, place, stack};
 use crate::View;
 use crate::fault::{self, Fault, Next, Why};
 
+/// What a host does badly is not the guest's fault.
+const EMULATED: &str = "this host has no hardware virtualisation, and does not do everything that a processor can: elsewhere the guest \
+                        may run";
+
 /// A handler that is reached and faults in turn is followed this often.
 const ROUNDS: usize = 4;
 
@@ -31,7 +35,7 @@ pub(super) fn explain<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Explanati
     explanation.rip = Some(format!("{:#x}", death.view.rip()));
     let stepped = fault::after_cr3_load(&death.view);
     match (fault::next(&death.view), &stepped) {
-        (Next::Raises(fault), _) => chain(death, &death.view, fault, &mut explanation),
+        (Next::Raises(fault), _) => chain(death, &death.view, &fault, &mut explanation),
         (Next::Perhaps(fault), _) => {
             let text = format!("perhaps {} at {}: {}", fault.exception.name(), here(death), fault.why);
             explanation.exception = Some(fault.exception.name().to_string());
@@ -42,19 +46,24 @@ pub(super) fn explain<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Explanati
             explanation.tell(format!("CR3 is loaded at {}", here(death)), death.shown(death.view.rip()));
             let view = View::new(death.view.memory(), later);
             if let Next::Raises(fault) = fault::next(&view) {
-                chain(death, &view, fault, &mut explanation);
+                chain(death, &view, &fault, &mut explanation);
             }
         }
         (Next::Unknown(why), _) => {
+            explanation.accusation = false;
             let text = format!("what happened at {} cannot be told: {why}", here(death));
             explanation.tell(text, death.shown(death.view.rip()));
         }
         _ => {
+            explanation.accusation = false;
             let text = format!(
-                "nothing is wrong with the instruction at {}, as far as the registers tell: an interrupt or something before it was to blame",
+                "nothing is wrong with the instruction at {}, as far as its registers and memory tell",
                 here(death)
             );
             explanation.tell(text, death.shown(death.view.rip()));
+            if death.machine.emulated {
+                explanation.say(EMULATED);
+            }
         }
     }
     explanation
@@ -86,13 +95,13 @@ fn is_reset(state: &X86State) -> bool {
 fn chain<M: Bytes<GuestAddress>>(
     death: &Death<'_, M>,
     view: &View<'_, M>,
-    fault: Fault,
+    fault: &Fault,
     explanation: &mut Explanation,
 ) {
     explanation.exception = Some(fault.exception.name().to_string());
     let fetch = fault.access.is_some_and(|access| access.kind == AccessKind::Fetch);
-    tell_fault(death, view, &fault, explanation);
-    hints::of_fault(&fault, explanation);
+    tell_fault(death, view, fault, explanation);
+    hints::of_fault(fault, explanation);
     if fetch {
         origin::tell(death, explanation);
     } else {
@@ -181,15 +190,15 @@ fn deliveries<M: Bytes<GuestAddress>>(
 
 /// The walk that a delivery failed at.
 fn walk_of(error: &DeliveryError) -> Option<&WalkFault> {
-    let cause = match error {
-        DeliveryError::IdtUnreadable { cause, .. }
-        | DeliveryError::TssUnreadable { cause, .. }
-        | DeliveryError::Push { why: PushError::Memory(cause), .. }
-        | DeliveryError::Code {
-            why: SelectorError::Unreadable { cause, .. } | SelectorError::Unmarkable { cause, .. },
-            ..
-        } => cause,
-        _ => return None,
+    let (DeliveryError::IdtUnreadable { cause, .. }
+    | DeliveryError::TssUnreadable { cause, .. }
+    | DeliveryError::Push { why: PushError::Memory(cause), .. }
+    | DeliveryError::Code {
+        why: SelectorError::Unreadable { cause, .. } | SelectorError::Unmarkable { cause, .. },
+        ..
+    }) = error
+    else {
+        return None;
     };
     match cause {
         MemoryFault::Walk(walk) => Some(walk),
