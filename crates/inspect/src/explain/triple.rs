@@ -168,12 +168,11 @@ fn deliveries<M: Bytes<GuestAddress>>(
                 let same = if same { " the same way" } else { "" };
                 let is_last = number + 1 == chain.attempts.len();
                 let end = if is_triple && is_last { ": triple fault" } else { "" };
-                let known = before.and_then(walk_of) == walk_of(&fault.why);
-                let walk = walk_of(&fault.why).filter(|_| !known);
-                explanation.tell(
-                    format!("delivering {name} failed{same}: {}{end}", fault.why),
-                    walk.map(place::walk).unwrap_or_default(),
-                );
+                let mut walk = walk_of(&fault.why).map(place::walk).unwrap_or_default();
+                if explanation.sentences.iter().any(|sentence| sentence.details.ends_with(&walk)) {
+                    walk.clear();
+                }
+                explanation.tell(format!("delivering {name} failed{same}: {}{end}", fault.why), walk);
                 if before.is_none() {
                     hints::of_delivery(view.state(), &fault.why, explanation);
                 }

@@ -276,3 +276,7 @@ pub(super) fn pages<M: Bytes<GuestAddress>>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "operand_test.rs"]
+mod tests;
