@@ -10,9 +10,11 @@
 pub mod disasm;
 pub mod explain;
 pub mod fault;
+pub mod flight;
 pub mod symbols;
 #[cfg(test)]
 mod testing;
+pub mod trace;
 pub mod view;
 
 pub use disasm::Instruction;

@@ -247,6 +247,6 @@ fn a_real_image_is_read() {
     assert_eq!(show(&symbols, here), name);
     let line = symbols.line(here).expect("tests are compiled with line tables");
     assert!(line.file.ends_with("symbols_test.rs"), "{line}");
-    // Its head, or its body if nothing comes before that.
-    assert!((landmark() - 1..=landmark()).contains(&line.line), "{line}");
+    // Its head, its body or its end, as the compiler sees it.
+    assert!((landmark() - 1..=landmark() + 1).contains(&line.line), "{line}");
 }

@@ -12,6 +12,8 @@ mod error;
 mod long;
 mod protected;
 mod real;
+#[cfg(test)]
+mod world_test;
 
 pub use error::{
     DeliveryError, DeliveryFault, DescriptorTable, HandlerError, MemoryFault, PushError, SelectorError,

@@ -93,11 +93,12 @@ impl Exception {
     /// Whether raising `second` while this is delivered is a double fault instead: a contributory exception in a
     /// contributory one, either in a page fault. SDM 3A 7.15, "Interrupt 8", table 7-5; APM 2 8.2.9.
     pub fn doubles_with(&self, second: &Self) -> bool {
-        use Class::{Contributory, PageFault};
-        matches!(
-            (self.class(), second.class()),
-            (Contributory, Contributory) | (PageFault, Contributory | PageFault)
-        )
+        let second = second.class();
+        match self.class() {
+            Class::Benign => false,
+            Class::Contributory => second == Class::Contributory,
+            Class::PageFault => second != Class::Benign,
+        }
     }
 
     fn class(&self) -> Class {

@@ -122,3 +122,7 @@ fn stack<R: FnMut(u64) -> Option<u64>>(
     let null = Segment { selector: code.cpl.into(), dpl: code.cpl, ..Segment::null() };
     Ok(Stack { ss: if inner { null } else { state.ss }, pointer, from, overflow })
 }
+
+#[cfg(test)]
+#[path = "long_test.rs"]
+mod tests;

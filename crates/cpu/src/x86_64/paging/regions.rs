@@ -319,7 +319,7 @@ impl<R: FnMut(u64) -> Option<u64>> Reader<'_, R> {
             return ControlFlow::Continue(());
         }
         let len = 1 << table.shift;
-        let bits = self.context.reserved(step);
+        let bits = step.entry & self.context.reserved(step);
         if bits != 0 {
             return self.broken(BrokenEntry {
                 virt,

@@ -45,7 +45,7 @@ fn pages_that_go_on_are_one_region() {
         (0x1000, 0x2007),
         (0x1ff8, 0x2003),
         (0x2000, 0x3007),
-        (0x2ff8, 0x4000_0083),
+        (0x2ff8, 0x4000_0087),
         (0x3000, 0x4007),
         (0x3008, 0x20_0087),
         // 4 KiB pages up to a large one, with a gap, a read-only page and one from elsewhere.
@@ -60,10 +60,9 @@ fn pages_that_go_on_are_one_region() {
         "0x2000 to 0x3000, 0x1000 bytes, ru",
         "0x1fd000 to 0x1fd000, 0x203000 bytes, rwxu",
         "0x7fc0000000 to 0x40000000, 0x40000000 bytes, rwxu",
-        "0xffffff8000000000 to 0x40000000, 0x0 bytes, rwx",
     ];
     let lines = memory.lines(&LONG);
-    assert_eq!(lines[..4], expected[..4]);
+    assert_eq!(lines[..4], expected);
     let found = memory.regions(&LONG, FEW);
     let sizes = (found.regions[2].smallest_page, found.regions[2].largest_page);
     assert_eq!(sizes, (0x1000, 0x20_0000));
@@ -126,7 +125,7 @@ fn every_entry_to_itself_ends_at_once() {
 fn tables_shared_everywhere_are_listed_a_few_times() {
     // Each entry of a level leads to the one table of the next: 2^36 pages.
     let tables =
-        (1..5).flat_map(|n| (0..512).map(move |index| (n * 0x1000 + index * 8, (n + 1) * 0x1000 | 3)));
+        (1..5).flat_map(|n| (0..512).map(move |index| (n * 0x1000 + index * 8, ((n + 1) << 12) | 3)));
     let memory = Memory::of(&tables.collect::<Vec<_>>());
     let found = memory.regions(&LONG, RegionLimits::default());
     assert_eq!(found.truncated_at, None);
@@ -139,7 +138,7 @@ fn tables_shared_everywhere_are_listed_a_few_times() {
 #[test]
 fn limits_hold_and_are_said() {
     let tables =
-        (1..5).flat_map(|n| (0..512).map(move |index| (n * 0x1000 + index * 8, (n + 1) * 0x1000 | 3)));
+        (1..5).flat_map(|n| (0..512).map(move |index| (n * 0x1000 + index * 8, ((n + 1) << 12) | 3)));
     let memory = Memory::of(&tables.collect::<Vec<_>>());
     let found = memory.regions(&LONG, RegionLimits { entries: 1 << 20, regions: 700 });
     assert_eq!((found.regions.len(), found.truncated_at), (700, Some(700 << 12)));
