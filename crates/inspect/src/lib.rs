@@ -11,6 +11,7 @@ pub mod disasm;
 pub mod explain;
 pub mod fault;
 pub mod flight;
+pub mod map;
 pub mod symbols;
 #[cfg(test)]
 mod testing;
@@ -18,6 +19,7 @@ pub mod trace;
 pub mod view;
 
 pub use disasm::Instruction;
+pub use map::Map;
 pub use symbols::Symbols;
 pub use view::View;
 
