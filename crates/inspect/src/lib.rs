@@ -9,6 +9,7 @@
 
 pub mod core;
 pub mod disasm;
+pub mod explain;
 pub mod fault;
 pub mod flight;
 pub mod map;
@@ -17,7 +18,6 @@ pub mod symbols;
 mod testing;
 pub mod trace;
 pub mod view;
-mod wording;
 
 pub use disasm::Instruction;
 pub use map::Map;
