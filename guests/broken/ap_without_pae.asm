@@ -13,9 +13,8 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "sets CR0.PG with EFER.LME set, and CR4.PAE is clear",
+;   "#GP at 0x11080: it sets CR0.PG with EFER.LME set, and CR4.PAE is clear",
 ;   "IDT entry 13 lies beyond the IDT's limit 0x0",
-;   "#GP at 0x11080",
 ;   "vCPU 1",
 ; ]
 ; ---

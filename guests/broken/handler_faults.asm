@@ -24,10 +24,9 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "it is an SSE instruction, and CR4.OSFXSR is clear",
+;   "#UD at 0x100100: it is an SSE instruction, and CR4.OSFXSR is clear",
 ;   "pushing the frame of #UD on the stack at 0x2010",
-;   "#UD at 0x100100",
-;   "movaps [rsp-24],xmm0",
+;   "movaps [rsp-",
 ; ]
 ; ---
 ;

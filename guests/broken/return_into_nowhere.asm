@@ -8,9 +8,7 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "goes to 0x4141414141414141, which is not canonical",
-;   "#GP at 0x100080",
-;   "ret",
+;   "#GP at 0x100080: it goes to 0x4141414141414141, which is not canonical",
 ; ]
 ; ---
 ;
