@@ -25,7 +25,8 @@
 ; exit_code = 14
 ; explain = [
 ;   "#UD at 0x100100: it is an SSE instruction, and CR4.OSFXSR is clear",
-;   "pushing the frame of #UD on the stack at 0x2010",
+;   "pushing the frame of #UD on the stack at 0x201018 failed: the PTE at 0xc000 is not present (P=0)",
+;   "the handler of #UD raises #UD itself, again and again",
 ;   "movaps [rsp-",
 ; ]
 ; ---

@@ -10,7 +10,7 @@
 ; stop = { kind = "budget", budget = "exits" }
 ; exit_code = 18
 ; explain = [
-;   "polls port 0x1f7 at 0x100004, where no device is",
+;   "polls port 0x1f7 at 0x100005, where no device is",
 ; ]
 ; ---
 ;

@@ -9,6 +9,7 @@
 ; exit_code = 14
 ; explain = [
 ;   "#GP at 0x100080: it goes to 0x4141414141414141, which is not canonical",
+;   "0x4141414141414141 is the text",
 ; ]
 ; ---
 ;
