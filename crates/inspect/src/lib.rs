@@ -7,6 +7,19 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+pub mod disasm;
+pub mod fault;
+pub mod flight;
+pub mod symbols;
+#[cfg(test)]
+mod testing;
+pub mod trace;
 pub mod view;
+mod wording;
 
+pub use disasm::Instruction;
+pub use symbols::Symbols;
 pub use view::View;
+
+#[cfg(test)]
+mod seeds_test;

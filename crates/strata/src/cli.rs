@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod devices;
+mod inspect;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,6 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use strata_vmm::cpu::Baseline;
 
 use devices::DeviceOptions;
+use inspect::Rest;
+pub(crate) use inspect::{InspectOptions, TraceFormat};
 
 /// Runs virtual machines on KVM.
 #[derive(Debug, Parser)]
@@ -24,6 +27,15 @@ pub(crate) enum Command {
     #[command(after_long_help = EXIT_CODES)]
     #[command(args_override_self = true)]
     Run(Box<RunOptions>),
+
+    /// Run a guest and print every exit: what it did, where, and what it cost
+    Trace(Rest),
+
+    /// Run a guest and draw which of its functions its exits come from, as a flame graph
+    Profile(Rest),
+
+    /// Show a guest's memory before its first instruction: the physical map and the page tables
+    Map(Rest),
 
     /// Show whether this host can run guests, and how well
     ///
@@ -188,6 +200,9 @@ pub(crate) struct RunOptions {
     /// Print every KVM call and mapping on standard error, in strace's notation
     #[arg(long, help_heading = "Output")]
     pub(crate) show_ioctls: bool,
+
+    #[command(flatten)]
+    pub(crate) inspect: InspectOptions,
 
     /// Do not say on standard error how the guest ended
     #[arg(short, long, help_heading = "Output")]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use strata_cpu::X86State;
 
 use crate::saved::StateV1;
-use crate::vcpu::{Exit, ExitRecord, Tracer};
+use crate::vcpu::{Exit, ExitRecord, Synced, Tracer};
 
 /// The version that is written, and the only one that is read.
 pub const VERSION: u32 = 1;
@@ -111,7 +111,7 @@ pub struct VcpuRecorder<W> {
 }
 
 impl<W: Write + Send> Tracer for VcpuRecorder<W> {
-    fn exit(&mut self, exit: &Exit<'_>) {
+    fn exit(&mut self, exit: &Exit<'_>, _: Synced<'_>) {
         self.recorder.line(self.vcpu, Event::Exit(exit.into()));
     }
 }

@@ -9,7 +9,7 @@ fn recorded() -> Vec<u8> {
     recorder.entry(0, &X86State::real(conformance::ENTRY));
     let mut tracer = recorder.tracer(0);
     for mut exit in conformance::exits() {
-        tracer.exit(&exit.lend());
+        tracer.exit(&exit.lend(), Synced::NONE);
     }
     recorder.last(0, &X86State::real(0x2000));
     recorder.finish().unwrap();
@@ -43,7 +43,7 @@ fn every_kind_of_exit_survives_the_file() {
     let recorder = Recorder::new(&mut file).unwrap();
     recorder.entry(3, &X86State::real(0));
     for exit in &all {
-        recorder.tracer(3).exit(&exit.clone().lend());
+        recorder.tracer(3).exit(&exit.clone().lend(), Synced::NONE);
     }
     recorder.finish().unwrap();
     assert_eq!(Cassette::read(&file[..]).unwrap().tapes[&3].exits, all);

@@ -15,16 +15,19 @@ use std::sync::atomic::AtomicU8;
 
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO,
-    KVM_EXIT_IO_OUT, KVM_EXIT_MEMORY_FAULT, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT, kvm_run,
+    KVM_EXIT_IO_OUT, KVM_EXIT_MEMORY_FAULT, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT,
+    KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, kvm_run,
 };
 
-use crate::vcpu::{DebugEvent, Exit};
+use crate::vcpu::{DebugEvent, Exit, Sync, Synced};
 
 /// A view of one vCPU's shared page. It does not own the mapping: `KvmVcpu` keeps both together.
 #[derive(Debug)]
 pub(super) struct RunPage {
     page: NonNull<kvm_run>,
     len: usize,
+    /// What the kernel was asked to leave beside each exit.
+    sync: Sync,
 }
 
 // SAFETY: the mapping is not tied to a thread; only the owner of the vCPU reads it, `immediate_exit` excepted, which
@@ -37,7 +40,7 @@ impl RunPage {
     /// `page` must be a mapped `kvm_run` of `len` bytes for as long as this value lives, and nobody may make a
     /// reference to the whole of it during that time.
     pub(super) unsafe fn new(page: NonNull<kvm_run>, len: usize) -> Self {
-        Self { page, len }
+        Self { page, len, sync: Sync::Nothing }
     }
 
     pub(super) fn immediate_exit(&self) -> NonNull<AtomicU8> {
@@ -70,10 +73,40 @@ impl RunPage {
         Some(Exit::MemoryFault { flags: fault.flags, gpa: fault.gpa, size: fault.size })
     }
 
-    /// The exit that `KVM_RUN` has just left here. To be called once after each `KVM_RUN` that returned 0.
+    /// Has the kernel leave registers beside each exit from now on (api.rst 5, "`kvm_valid_regs`").
+    pub(super) fn sync(&mut self, which: Sync) {
+        self.sync = which;
+        let valid = match which {
+            Sync::Nothing => 0,
+            Sync::General => KVM_SYNC_X86_REGS,
+            Sync::All => KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS,
+        };
+        // SAFETY: a field of the mapped page, which the kernel reads in `KVM_RUN` only.
+        unsafe { addr_of_mut!((*self.page.as_ptr()).kvm_valid_regs).write(valid.into()) };
+    }
+
+    /// The exit that `KVM_RUN` has just left here, and the registers beside it. To be called once after each `KVM_RUN`
+    /// that returned 0.
     #[allow(clippy::inline_always, reason = "an exit is a large value, best never made: see `vcpu::run`")]
     #[inline(always)]
-    pub(super) fn exit(&mut self) -> Exit<'_> {
+    pub(super) fn exit(&mut self) -> (Exit<'_>, Synced<'_>) {
+        // SAFETY: fields of the mapped page, apart from all that an exit borrows; the kernel writes them in `KVM_RUN`
+        // only, for which this borrow has to end.
+        let (general, system) = unsafe {
+            let regs = addr_of!((*self.page.as_ptr()).s.regs);
+            (&*addr_of!((*regs).regs), &*addr_of!((*regs).sregs))
+        };
+        let synced = match self.sync {
+            Sync::Nothing => Synced::NONE,
+            Sync::General => Synced::new(Some(general), None),
+            Sync::All => Synced::new(Some(general), Some(system)),
+        };
+        (self.reason_and_data(), synced)
+    }
+
+    #[allow(clippy::inline_always, reason = "as for `exit`")]
+    #[inline(always)]
+    fn reason_and_data<'a>(&mut self) -> Exit<'a> {
         let run = self.page.as_ptr();
         match self.reason() {
             KVM_EXIT_IO => self.pio(),
@@ -121,7 +154,7 @@ impl RunPage {
     }
 
     #[inline]
-    fn pio(&mut self) -> Exit<'_> {
+    fn pio<'a>(&mut self) -> Exit<'a> {
         let run = self.page.as_ptr();
         // SAFETY: the reason names this member of the union.
         let io = unsafe { addr_of!((*run).__bindgen_anon_1.io).read() };
@@ -142,7 +175,7 @@ impl RunPage {
     }
 
     #[inline]
-    fn mmio(&mut self) -> Exit<'_> {
+    fn mmio<'a>(&mut self) -> Exit<'a> {
         // SAFETY: the reason names this member of the union, and only this thread uses it until the next run.
         let mmio = unsafe { &mut *addr_of_mut!((*self.page.as_ptr()).__bindgen_anon_1.mmio) };
         let len = mmio.data.len().min(mmio.len as usize);

@@ -36,10 +36,10 @@ fn a_string_read_keeps_its_width_and_takes_its_answers() {
                 (u8::try_from(KVM_EXIT_IO_IN).unwrap(), 2, 0x1f0, 3, 0x2000);
         },
         |page| {
-            let Exit::PioRead { port: 0x1f0, width: 2, data } = page.exit() else { panic!("not a read") };
+            let Exit::PioRead { port: 0x1f0, width: 2, data } = page.exit().0 else { panic!("not a read") };
             assert_eq!(data.len(), 6);
             data.copy_from_slice(b"answer");
-            assert_eq!(page.exit().to_string(), "in 0x1f0/2 x3 -> 61 6e 73 77 65 72");
+            assert_eq!(page.exit().0.to_string(), "in 0x1f0/2 x3 -> 61 6e 73 77 65 72");
         },
     );
 }
@@ -53,7 +53,7 @@ fn data_outside_the_mapping_is_not_touched() {
                 let io = member!(run.io);
                 (io.size, io.count, io.data_offset) = (4, count, data_offset);
             },
-            |page| assert!(matches!(page.exit(), Exit::Unknown { reason: KVM_EXIT_IO })),
+            |page| assert!(matches!(page.exit().0, Exit::Unknown { reason: KVM_EXIT_IO })),
         );
     }
 }
@@ -66,14 +66,14 @@ fn mmio_is_cut_to_the_eight_bytes_there_are() {
             let mmio = member!(run.mmio);
             (mmio.phys_addr, mmio.len, mmio.is_write, mmio.data) = (0x8000, 4, 1, *b"\x12\x34\x56\x78....");
         },
-        |page| assert_eq!(page.exit().to_string(), "mmio write 0x8000/4 <- 12 34 56 78"),
+        |page| assert_eq!(page.exit().0.to_string(), "mmio write 0x8000/4 <- 12 34 56 78"),
     );
     with_page(
         |run| {
             run.exit_reason = KVM_EXIT_MMIO;
             member!(run.mmio).len = 200;
         },
-        |page| assert!(matches!(page.exit(), Exit::MmioRead { data, .. } if data.len() == 8)),
+        |page| assert!(matches!(page.exit().0, Exit::MmioRead { data, .. } if data.len() == 8)),
     );
 }
 
@@ -86,14 +86,14 @@ fn an_internal_error_keeps_its_payload() {
             (internal.suberror, internal.ndata) = (1, 2);
             internal.data[..2].copy_from_slice(&[7, 8]);
         },
-        |page| assert!(matches!(page.exit(), Exit::InternalError { suberror: 1, data: &[7, 8] })),
+        |page| assert!(matches!(page.exit().0, Exit::InternalError { suberror: 1, data: &[7, 8] })),
     );
     with_page(
         |run| {
             run.exit_reason = KVM_EXIT_INTERNAL_ERROR;
             member!(run.internal).ndata = 1000;
         },
-        |page| assert!(matches!(page.exit(), Exit::InternalError { data, .. } if data.len() == 16)),
+        |page| assert!(matches!(page.exit().0, Exit::InternalError { data, .. } if data.len() == 16)),
     );
 }
 
@@ -106,7 +106,7 @@ fn a_debug_event_names_where() {
             (arch.exception, arch.pc, arch.dr6, arch.dr7) = (1, 0x1005, 0xffff_4ff0, 0x400);
         },
         |page| {
-            let Exit::Debug(event) = page.exit() else { panic!("not a debug exit") };
+            let Exit::Debug(event) = page.exit().0 else { panic!("not a debug exit") };
             assert_eq!(event, DebugEvent { rip: 0x1005, exception: 1, dr6: 0xffff_4ff0, dr7: 0x400 });
         },
     );
@@ -117,7 +117,7 @@ fn other_reasons_keep_their_number_and_memory_faults_their_place() {
     with_page(
         |run| run.exit_reason = KVM_EXIT_X86_RDMSR,
         |page| {
-            assert!(matches!(page.exit(), Exit::Unknown { reason: KVM_EXIT_X86_RDMSR }));
+            assert!(matches!(page.exit().0, Exit::Unknown { reason: KVM_EXIT_X86_RDMSR }));
             assert!(page.memory_fault().is_none());
         },
     );
@@ -133,6 +133,6 @@ fn other_reasons_keep_their_number_and_memory_faults_their_place() {
     );
     with_page(
         |run| run.exit_reason = KVM_EXIT_SYSTEM_EVENT,
-        |page| assert!(matches!(page.exit(), Exit::SystemEvent { kind: 0, data: &[] })),
+        |page| assert!(matches!(page.exit().0, Exit::SystemEvent { kind: 0, data: &[] })),
     );
 }

@@ -21,7 +21,7 @@ use super::kick::{KickReceiver, VcpuKicker};
 use super::kvm_run::RunPage;
 use super::vm::Vm;
 use super::{cpuid, strace};
-use crate::vcpu::{Activity, Exit, Vcpu};
+use crate::vcpu::{Activity, Exit, Sync, Synced, Vcpu};
 
 /// `KVM_RUN`, `_IO(KVMIO, 0x80)` (api.rst 4.10).
 const KVM_RUN: libc::c_ulong = 0xae80;
@@ -191,6 +191,12 @@ impl Vcpu for KvmVcpu {
     #[allow(clippy::inline_always, reason = "an exit is a large value, best never made: see `vcpu::run`")]
     #[inline(always)]
     fn run(&mut self) -> Result<Exit<'_>, CallError> {
+        Ok(self.run_synced()?.0)
+    }
+
+    #[allow(clippy::inline_always, reason = "as for `run`")]
+    #[inline(always)]
+    fn run_synced(&mut self) -> Result<(Exit<'_>, Synced<'_>), CallError> {
         self.kick.bind();
         if std::mem::take(&mut self.unseen) {
             return Ok(self.page.exit());
@@ -198,12 +204,17 @@ impl Vcpu for KvmVcpu {
         let Err(error) = self.enter() else {
             return Ok(self.page.exit());
         };
-        match error.source.raw_os_error() {
-            Some(libc::EINTR) if self.kick.take() => Ok(Exit::Kicked),
-            Some(libc::EINTR | libc::EAGAIN) => Ok(Exit::Interrupted),
-            Some(libc::EFAULT | libc::EHWPOISON) => self.page.memory_fault().ok_or(error),
-            _ => Err(error),
-        }
+        let exit = match error.source.raw_os_error() {
+            Some(libc::EINTR) if self.kick.take() => Exit::Kicked,
+            Some(libc::EINTR | libc::EAGAIN) => Exit::Interrupted,
+            Some(libc::EFAULT | libc::EHWPOISON) => self.page.memory_fault().ok_or(error)?,
+            _ => return Err(error),
+        };
+        Ok((exit, Synced::NONE))
+    }
+
+    fn sync(&mut self, which: Sync) {
+        self.page.sync(which);
     }
 
     fn state(&mut self) -> Result<X86State, CallError> {

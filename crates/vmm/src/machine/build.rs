@@ -244,6 +244,7 @@ impl MachineBuilder {
         let mut sources = std::mem::take(&mut self.sources);
         let mut buses = devices::assemble(&mut self, &vm, &mut sources)?;
         let mut workers = Vec::new();
+        let has_virtio = !parts.is_empty();
         for (mut part, place) in parts.into_iter().zip(places) {
             sources.append(&mut part.shared);
             workers.extend(part.take_threads());
@@ -271,6 +272,7 @@ impl MachineBuilder {
             power: self.power.clone(),
             files,
             not_kept,
+            has_virtio,
         })
     }
 }

@@ -16,7 +16,9 @@ mod irq;
 mod kernels;
 mod load;
 mod payload;
+mod places;
 mod power;
+mod replay;
 mod run;
 mod virtio;
 
@@ -40,7 +42,9 @@ use crate::vcpu::{Buses, Control, Limits, Vcpu};
 
 pub use build::BuildError;
 pub use payload::FileError;
+pub use places::Place;
 pub use power::PowerButton;
+pub use replay::{Fatal, InputLog, ReplayBudget, ReplayError, replay};
 pub use run::{Outcome, RunError};
 pub use virtio::{DeviceError, DeviceMemory, VirtioPart};
 
@@ -68,6 +72,7 @@ pub struct Machine {
     /// The files that RAM maps.
     files: Vec<FileMapping>,
     not_kept: Option<payload::NotKept>,
+    has_virtio: bool,
 }
 
 /// What the event loop watches while the guest runs.

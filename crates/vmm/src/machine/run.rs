@@ -23,6 +23,8 @@ use crate::vcpu::{Budget, Control, Exits, Finished, NoTrace, Plan, Stop, Tracer,
 pub struct Outcome<T = NoTrace> {
     /// Why.
     pub stop: Stop,
+    /// The vCPU whose exit that was; `None` if something else ended the machine: time, a signal, all vCPUs at rest.
+    pub stopped_by: Option<u8>,
     /// The vCPUs in order, each with its tracer. One whose thread panicked is missing.
     pub vcpus: Vec<Finished<KvmVcpu, T>>,
     vm: Vm,
@@ -155,7 +157,8 @@ impl Machine {
                 .collect()
         };
         let stop = control.stopped().unwrap_or(Stop::Interrupted);
-        Ok(Outcome { stop, vcpus, vm, ram, files })
+        let stopped_by = control.stopped_by();
+        Ok(Outcome { stop, stopped_by, vcpus, vm, ram, files })
     }
 
     /// Whether there is nothing to do beside running one vCPU: nothing to watch, and nobody who could pause or stop it.

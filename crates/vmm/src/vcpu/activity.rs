@@ -1,6 +1,6 @@
 //! Whether a vCPU has anything left to do.
 
-use super::{Control, Exit, Tracer};
+use super::{Control, Exit, Synced, Tracer};
 
 /// What a vCPU does while it is out of the guest for a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Exits {
 
 impl Tracer for Exits {
     #[inline]
-    fn exit(&mut self, _: &Exit<'_>) {
+    fn exit(&mut self, _: &Exit<'_>, _: Synced<'_>) {
         self.0.notice();
     }
 }

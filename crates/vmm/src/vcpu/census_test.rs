@@ -18,6 +18,31 @@ struct Asked {
     told: mpsc::Sender<()>,
 }
 
+/// Is only asked, and says this.
+struct Says<F>(F);
+
+impl<F: FnMut() -> Result<Activity, CallError> + Send> Vcpu for Says<F> {
+    fn run(&mut self) -> Result<Exit<'_>, CallError> {
+        unreachable!("it is only asked")
+    }
+
+    fn state(&mut self) -> Result<X86State, CallError> {
+        unreachable!("it is only asked")
+    }
+
+    fn set_state(&mut self, _: &X86State) -> Result<(), CallError> {
+        unreachable!("it is only asked")
+    }
+
+    fn activity(&mut self) -> Result<Activity, CallError> {
+        (self.0)()
+    }
+
+    fn kicker(&self) -> VcpuKicker {
+        ScriptedVcpu::new([]).kicker()
+    }
+}
+
 impl Vcpu for Asked {
     fn run(&mut self) -> Result<Exit<'_>, CallError> {
         self.inner.run()
@@ -115,9 +140,9 @@ fn one_that_runs_is_asked_though_another_that_waits_was_first() {
         Answered::default()
     });
     control.take_census();
-    assert!(control.go_on(&mut idle, || Ok(Waiting)).unwrap());
+    assert!(control.go_on(&mut idle, &mut Says(|| Ok(Waiting))).unwrap());
     assert!(control.is_calm());
-    assert!(control.go_on(&mut busy, || Ok(Running)).unwrap());
+    assert!(control.go_on(&mut busy, &mut Says(|| Ok(Running))).unwrap());
     assert!(!control.is_calm(), "the next census is due");
 }
 
@@ -129,18 +154,21 @@ fn one_that_is_kicked_again_has_answered_for_nobody_else() {
         Answered::default()
     });
     control.take_census();
-    assert!(control.go_on(&mut idle, || Ok(Waiting)).unwrap());
-    assert!(control.go_on(&mut off, || Ok(Off)).unwrap(), "it waits for nobody: the machine does not halt");
+    assert!(control.go_on(&mut idle, &mut Says(|| Ok(Waiting))).unwrap());
+    assert!(
+        control.go_on(&mut off, &mut Says(|| Ok(Off))).unwrap(),
+        "it waits for nobody: the machine does not halt"
+    );
     for _ in 0..3 {
         for answered in [&mut idle, &mut off] {
-            assert!(control.go_on(answered, || unreachable!("asked twice")).unwrap());
+            assert!(control.go_on(answered, &mut Says(|| unreachable!("asked twice"))).unwrap());
         }
     }
-    assert!(control.go_on(&mut busy, || Ok(Running)).unwrap());
+    assert!(control.go_on(&mut busy, &mut Says(|| Ok(Running))).unwrap());
     assert!(!control.is_calm());
-    assert!(control.go_on(&mut idle, || unreachable!("the census has ended")).unwrap());
+    assert!(control.go_on(&mut idle, &mut Says(|| unreachable!("the census has ended"))).unwrap());
     control.take_census();
-    assert!(control.go_on(&mut busy, || Ok(Waiting)).unwrap(), "another census, another answer");
+    assert!(control.go_on(&mut busy, &mut Says(|| Ok(Waiting))).unwrap(), "another census, another answer");
     assert!(control.is_calm());
 }
 
@@ -158,13 +186,14 @@ fn one_that_was_off_is_let_go_by_one_that_waits() {
         let (said, hears) = mpsc::channel();
         let control = &control;
         let waits = scope.spawn(move || {
-            control.go_on(&mut off, || {
+            let mut says = Says(|| {
                 said.send(()).unwrap();
                 Ok(Off)
-            })
+            });
+            control.go_on(&mut off, &mut says)
         });
         hears.recv().unwrap();
-        assert!(control.go_on(&mut idle, || Ok(Waiting)).unwrap());
+        assert!(control.go_on(&mut idle, &mut Says(|| Ok(Waiting))).unwrap());
         assert!(waits.join().unwrap().unwrap());
     });
 }

@@ -1,14 +1,19 @@
 //! Starting, pausing and stopping all vCPUs of a machine together, from any thread.
 
+mod debugger;
+
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use vmm_sys_util::eventfd::EventFd;
 
-use super::Activity;
 use super::stop::Stop;
+use super::{Activity, Vcpu};
 use crate::kvm::{CallError, VcpuKicker};
+
+use debugger::Hold;
+pub use debugger::{Debugger, Held};
 
 /// How long a paused or stopped vCPU may take before it is kicked again.
 const KICK_AGAIN: Duration = Duration::from_millis(5);
@@ -49,6 +54,8 @@ struct Shared {
 struct State {
     phase: Phase,
     stop: Option<Stop>,
+    /// The vCPU whose exit that was.
+    stopped_by: Option<u8>,
     /// Written when the phase becomes `Ending`, and at the first exit after a calm: what an event loop waits for, where
     /// there is one.
     wake: Option<Arc<EventFd>>,
@@ -59,6 +66,7 @@ struct State {
     /// vCPU threads that are in their loops, and how many of them wait in `Paused`.
     running: usize,
     parked: usize,
+    hold: Hold,
 }
 
 /// A census that is being taken.
@@ -76,6 +84,8 @@ struct Census {
 /// answered, and is not to be counted twice.
 #[derive(Debug, Default)]
 pub(super) struct Answered {
+    /// Whose it is.
+    vcpu: u8,
     /// Which question that was; 0 for none.
     question: u64,
     /// Whether the answer was `Off`.
@@ -89,6 +99,13 @@ enum Phase {
     Ending,
 }
 
+impl Answered {
+    /// Nothing yet, for this vCPU.
+    pub(super) fn of(vcpu: u8) -> Self {
+        Self { vcpu, ..Self::default() }
+    }
+}
+
 impl Control {
     /// A handle for vCPUs that are still to come, in the phase `running`.
     #[allow(
@@ -99,12 +116,14 @@ impl Control {
         let state = State {
             phase: Phase::Running,
             stop: None,
+            stopped_by: None,
             wake: None,
             census: None,
             question: 0,
             kickers: Vec::new(),
             running: 0,
             parked: 0,
+            hold: Hold::default(),
         };
         Self(Arc::new(Shared {
             state: Mutex::new(state),
@@ -131,8 +150,24 @@ impl Control {
         state.stop = Some(stop);
         state.kickers.iter().for_each(VcpuKicker::kick);
         state.wake();
+        state.hold.end();
         self.0.changed.notify_all();
         true
+    }
+
+    /// As [`stop`](Self::stop), by an exit of `vcpu`.
+    pub(super) fn stop_by(&self, vcpu: u8, stop: Stop) -> bool {
+        let mut state = self.state();
+        let first = self.end(&mut state, stop);
+        if first {
+            state.stopped_by = Some(vcpu);
+        }
+        first
+    }
+
+    /// The vCPU whose exit ended the machine; `None` before that, and if something else did.
+    pub fn stopped_by(&self) -> Option<u8> {
+        self.state().stopped_by
     }
 
     /// Pauses every vCPU and returns when all of them wait; `false` if the machine has ended instead, or somebody has
@@ -142,16 +177,20 @@ impl Control {
     /// thread: that vCPU would wait for itself.
     pub fn pause(&self) -> bool {
         let mut state = self.state();
+        self.begin_pause(&mut state);
+        while state.phase == Phase::Paused && state.parked < state.running {
+            state = self.wait_and_kick(state);
+        }
+        state.phase == Phase::Paused
+    }
+
+    fn begin_pause(&self, state: &mut State) {
         if state.phase == Phase::Running {
             state.phase = Phase::Paused;
             state.kickers.iter().for_each(VcpuKicker::kick);
             // One that waits in a census is in no call that a kick would end.
             self.0.changed.notify_all();
         }
-        while state.phase == Phase::Paused && state.parked < state.running {
-            state = self.wait_and_kick(state);
-        }
-        state.phase == Phase::Paused
     }
 
     /// Waits for a change. If none comes soon, kicks again: unlike `KVM_RUN`, other system calls do not know that they
@@ -266,35 +305,26 @@ impl Control {
         self.0.changed.notify_all();
     }
 
-    /// Called by a vCPU that was kicked: waits while the phase is `paused`, and answers the census by `activity`, unless
-    /// `last` says that it has. `false` means: return.
+    /// Called by a vCPU that was kicked: waits while the phase is `paused`, doing what a debugger asks of it, and answers
+    /// the census by its activity, unless `last` says that it has. `false` means: return.
     ///
     /// # Errors
     ///
-    /// That of `activity`.
-    pub(super) fn go_on(
-        &self,
-        last: &mut Answered,
-        mut activity: impl FnMut() -> Result<Activity, CallError>,
-    ) -> Result<bool, CallError> {
+    /// That of [`Vcpu::activity`].
+    pub(super) fn go_on(&self, last: &mut Answered, vcpu: &mut dyn Vcpu) -> Result<bool, CallError> {
         let mut state = self.state();
         loop {
             match state.phase {
                 Phase::Ending => return Ok(false),
-                Phase::Paused => {
-                    state.parked += 1;
-                    self.0.changed.notify_all();
-                    while state.phase == Phase::Paused {
-                        state = self.wait(state);
-                    }
-                    state.parked -= 1;
+                Phase::Paused | Phase::Running if state.is_parked(last.vcpu) => {
+                    state = self.park(state, last.vcpu, vcpu);
                 }
-                Phase::Running => {
+                Phase::Paused | Phase::Running => {
                     let Some(census) = &state.census else { return Ok(true) };
                     if last.question != state.question {
                         last.question = state.question;
                         drop(state);
-                        let found = activity()?;
+                        let found = vcpu.activity()?;
                         if found == Activity::Running {
                             self.notice();
                         }
@@ -310,6 +340,29 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// Waits until the vCPU may go on, and does what a debugger asks of it meanwhile.
+    fn park<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        index: u8,
+        vcpu: &mut dyn Vcpu,
+    ) -> MutexGuard<'a, State> {
+        state.parked += 1;
+        self.0.changed.notify_all();
+        while state.is_parked(index) {
+            state = match state.hold.job(index) {
+                Some(job) => {
+                    drop(state);
+                    job(vcpu);
+                    self.state()
+                }
+                None => self.wait(state),
+            };
+        }
+        state.parked -= 1;
+        state
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
@@ -343,6 +396,15 @@ impl Control {
 }
 
 impl State {
+    /// Whether a vCPU is to stay where it is.
+    fn is_parked(&self, vcpu: u8) -> bool {
+        match self.phase {
+            Phase::Paused => true,
+            Phase::Running => self.hold.is_frozen(vcpu),
+            Phase::Ending => false,
+        }
+    }
+
     /// Wakes the event loop, where there is one.
     fn wake(&self) {
         if let Some(wake) = &self.wake {

@@ -4,21 +4,25 @@
 mod activity;
 mod control;
 mod exit;
+mod flight;
 pub(crate) mod pin;
 mod record;
 mod run;
 mod stop;
+mod synced;
 mod thread;
 mod trace;
 
 pub use activity::Activity;
 pub(crate) use activity::Exits;
-pub use control::Control;
+pub use control::{Control, Debugger, Held};
 pub use exit::{DebugEvent, Exit};
+pub use flight::{FlightRecorder, Recorded};
 pub use pin::{HostCpus, PinError};
 pub use record::ExitRecord;
 pub use run::{Buses, ExitBudget, Limits, Pause, run};
 pub use stop::{Budget, Stop};
+pub use synced::{Sync, Synced};
 pub use thread::{Finished, Plan, run_here, spawn};
 pub use trace::{ExitLog, NoTrace, Tracer};
 
@@ -34,6 +38,20 @@ pub trait Vcpu: Send {
     ///
     /// The call that failed. A kick and a signal are no errors but exits.
     fn run(&mut self) -> Result<Exit<'_>, CallError>;
+
+    /// As [`run`](Self::run), with the registers that [`sync`](Self::sync) has asked for. A vCPU that cannot give them, which is the
+    /// default, gives none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run).
+    #[inline]
+    fn run_synced(&mut self) -> Result<(Exit<'_>, Synced<'_>), CallError> {
+        Ok((self.run()?, Synced::NONE))
+    }
+
+    /// Says which registers [`run_synced`](Self::run_synced) is to give from now on.
+    fn sync(&mut self, _which: Sync) {}
 
     /// The architectural state, with the I/O of the last exit completed.
     ///

@@ -73,12 +73,13 @@ pub fn run<V: Vcpu, T: Tracer>(
     tracer: &mut T,
 ) -> Result<Pause, CallError> {
     loop {
-        let mut exit = vcpu.run()?;
+        let (mut exit, synced) = vcpu.run_synced()?;
+        tracer.back();
         let step = handle(&mut exit, buses);
         match step {
             Step::Kicked => return Ok(Pause::Kicked),
             Step::Again => continue,
-            Step::Go | Step::Stop(_) => tracer.exit(&exit),
+            Step::Go | Step::Stop(_) => tracer.exit(&exit, synced),
         }
         match step {
             Step::Stop(Stop::Debug(event)) if limits.steps > 0 && is_step(&event) => limits.steps -= 1,

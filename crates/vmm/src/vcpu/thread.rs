@@ -89,18 +89,29 @@ impl Membership {
             self.fail("sched_setaffinity", &error);
             return Finished { index: self.index, vcpu, tracer };
         }
-        let mut answered = Answered::default();
-        loop {
-            match run(&mut vcpu, buses, &mut limits, &mut tracer) {
-                Ok(Pause::Kicked) => match self.control.go_on(&mut answered, || vcpu.activity()) {
-                    Ok(true) => continue,
-                    Ok(false) => {}
-                    Err(error) => self.fail(error.call, &error.source),
-                },
-                Ok(Pause::Stop(stop)) => drop(self.control.stop(stop)),
-                Err(error) => self.fail(error.call, &error.source),
-            }
-            break;
+        vcpu.sync(tracer.wants());
+        let mut answered = Answered::of(self.index);
+        let mut going = Ok(true);
+        while matches!(going, Ok(true)) {
+            going = match run(&mut vcpu, buses, &mut limits, &mut tracer) {
+                Ok(Pause::Kicked) => self.control.go_on(&mut answered, &mut vcpu),
+                Ok(Pause::Stop(stop)) => {
+                    // Either the machine ends here, or a debugger looks at it first.
+                    let held = self.control.hold(self.index, &stop);
+                    let on = if held { self.control.go_on(&mut answered, &mut vcpu) } else { Ok(true) };
+                    on.map(|on| {
+                        let goes_on = on && held && matches!(stop, Stop::Debug(_));
+                        if on && !goes_on {
+                            self.control.stop_by(self.index, stop);
+                        }
+                        goes_on
+                    })
+                }
+                Err(error) => Err(error),
+            };
+        }
+        if let Err(error) = going {
+            self.fail(error.call, &error.source);
         }
         Finished { index: self.index, vcpu, tracer }
     }
@@ -108,7 +119,7 @@ impl Membership {
     /// Ends the machine: a call that the vCPU needs has failed.
     fn fail(&self, call: &'static str, error: &io::Error) {
         let errno = error.raw_os_error().unwrap_or(0);
-        self.control.stop(Stop::VcpuFailed { vcpu: self.index, call, errno });
+        self.control.stop_by(self.index, Stop::VcpuFailed { vcpu: self.index, call, errno });
     }
 }
 

@@ -1,13 +1,24 @@
 //! Watching exits go by.
 
 use super::exit::Exit;
+use super::synced::{Sync, Synced};
 
 /// Sees every exit of one vCPU, after its device has answered.
 ///
 /// It is a type parameter of the loop, not a trait object: with [`NoTrace`] the calls vanish.
 pub trait Tracer: Send {
+    /// The registers it is to be shown with every exit. Asked once, before the vCPU first runs.
+    fn wants(&self) -> Sync {
+        Sync::Nothing
+    }
+
+    /// The guest has just come back to the VMM, which has done nothing about it yet: for clocks. Kicks and signals, which
+    /// are not shown to [`exit`](Self::exit), are told here too.
+    #[inline(always)]
+    fn back(&mut self) {}
+
     /// One exit, handled. Answers to reads are in it.
-    fn exit(&mut self, exit: &Exit<'_>);
+    fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>);
 }
 
 /// Sees nothing, costs nothing.
@@ -16,22 +27,45 @@ pub struct NoTrace;
 
 impl Tracer for NoTrace {
     #[inline(always)]
-    fn exit(&mut self, _: &Exit<'_>) {}
+    fn exit(&mut self, _: &Exit<'_>, _: Synced<'_>) {}
 }
 
 /// Two tracers see the same exits, in this order.
 impl<A: Tracer, B: Tracer> Tracer for (A, B) {
-    fn exit(&mut self, exit: &Exit<'_>) {
-        self.0.exit(exit);
-        self.1.exit(exit);
+    fn wants(&self) -> Sync {
+        self.0.wants().max(self.1.wants())
+    }
+
+    #[inline]
+    fn back(&mut self) {
+        self.0.back();
+        self.1.back();
+    }
+
+    #[inline]
+    fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
+        self.0.exit(exit, synced);
+        self.1.exit(exit, synced);
     }
 }
 
 /// A tracer that may not be there.
 impl<T: Tracer> Tracer for Option<T> {
-    fn exit(&mut self, exit: &Exit<'_>) {
+    fn wants(&self) -> Sync {
+        self.as_ref().map_or(Sync::Nothing, Tracer::wants)
+    }
+
+    #[inline]
+    fn back(&mut self) {
         if let Some(tracer) = self {
-            tracer.exit(exit);
+            tracer.back();
+        }
+    }
+
+    #[inline]
+    fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
+        if let Some(tracer) = self {
+            tracer.exit(exit, synced);
         }
     }
 }
@@ -64,7 +98,7 @@ impl ExitLog {
 }
 
 impl Tracer for ExitLog {
-    fn exit(&mut self, exit: &Exit<'_>) {
+    fn exit(&mut self, exit: &Exit<'_>, _: Synced<'_>) {
         let line = exit.to_string();
         if let Some((count, last)) = self.lines.last_mut()
             && *last == line
@@ -86,12 +120,12 @@ mod tests {
     fn repeats_are_counted_and_the_log_is_bounded() {
         let mut log = ExitLog::default();
         for _ in 0..1000 {
-            log.exit(&Exit::PioWrite { port: 0x80, width: 1, data: &[0] });
+            log.exit(&Exit::PioWrite { port: 0x80, width: 1, data: &[0] }, Synced::NONE);
         }
-        log.exit(&Exit::Halt);
+        log.exit(&Exit::Halt, Synced::NONE);
         assert_eq!(log.lines(), [(1000, "out 0x80/1 <- 00".to_owned()), (1, "hlt".to_owned())]);
         for addr in 0..u64::try_from(ExitLog::LIMIT).unwrap() {
-            log.exit(&Exit::MmioWrite { addr, data: &[1] });
+            log.exit(&Exit::MmioWrite { addr, data: &[1] }, Synced::NONE);
         }
         assert_eq!((log.lines().len(), log.dropped()), (ExitLog::LIMIT, 2));
         assert_eq!(log.count(), 1001 + u64::try_from(ExitLog::LIMIT).unwrap());

@@ -1,0 +1,212 @@
+//! strace for a guest: every exit, with where it comes from and what it does.
+//!
+//! A [`Trace`] is started with a writer; a [`Tap`] is the [`Tracer`](strata_vmm::Tracer) of one vCPU. On the vCPU's thread a
+//! tap reads clocks, registers and the bytes of the instruction, puts them in a queue and goes on; all that takes time
+//! (names, disassembly, formatting, writing) is done by a thread of the trace. When the queue is full, exits are dropped
+//! and counted: a trace never makes the guest wait.
+//!
+//! ```no_run
+//! use strata_inspect::trace::{Format, Options, Trace};
+//! use strata_vmm::{Config, Machine};
+//!
+//! let config = Config::from_toml("mode = \"real16\"\n[memory]\nsize = \"64K\"")?;
+//! // mov al, 'H'; out 0xe9, al; hlt
+//! let machine = Machine::builder(config).image(*b"\xb0H\xe6\xe9\xf4").build()?;
+//! let options = Options { format: Format::Text { colour: true }, ..Options::default() };
+//! let trace = Trace::start(&options, std::io::stderr(), Vec::new(), None)?;
+//! let memory = machine.ram().memory().clone();
+//! let outcome = machine.run_traced(|vcpu| trace.tap(vcpu, memory.clone()))?;
+//! let summary = trace.finish();
+//! assert_eq!((summary.events, summary.dropped), (2, 0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod code;
+mod event;
+mod filter;
+mod json;
+mod kind;
+mod line;
+mod perfetto;
+mod place;
+mod registers;
+mod tap;
+mod text;
+mod writer;
+
+use std::io::{self, Write};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
+
+pub use filter::{Filter, FilterError};
+pub use kind::Kind;
+pub(crate) use place::{address, find};
+pub use place::Place;
+pub use tap::Tap;
+
+use crate::Symbols;
+use event::Event;
+use line::Reader;
+use writer::{Render, Shared, Written};
+
+/// How a trace is to be made.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What it looks like.
+    pub format: Format,
+    /// Which exits it shows.
+    pub filter: Filter,
+    /// For how many exits there is room while they wait to be written; each takes about 350 bytes.
+    pub queue: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { format: Format::default(), filter: Filter::default(), queue: 1 << 14 }
+    }
+}
+
+/// What a trace looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// A line an exit, in columns, for people.
+    Text {
+        /// With the colours of a terminal.
+        colour: bool,
+    },
+    /// JSON Lines: [an object](self#json-lines) an exit.
+    Json,
+    /// The JSON trace event format, which Perfetto and Chrome show: a track for each vCPU, one for each device.
+    Perfetto,
+}
+
+impl Default for Format {
+    fn default() -> Self {
+        Self::Text { colour: false }
+    }
+}
+
+/// There is no such format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no trace format named {name}: there are text, json and perfetto")]
+pub struct FormatError {
+    /// What was given.
+    pub name: String,
+}
+
+impl FromStr for Format {
+    type Err = FormatError;
+
+    /// `text` (without colours), `json` or `perfetto`.
+    fn from_str(name: &str) -> Result<Self, FormatError> {
+        match name {
+            "text" => Ok(Self::default()),
+            "json" => Ok(Self::Json),
+            "perfetto" => Ok(Self::Perfetto),
+            _ => Err(FormatError { name: name.to_owned() }),
+        }
+    }
+}
+
+impl Format {
+    fn render(self) -> Box<dyn Render> {
+        match self {
+            Self::Text { colour } => Box::new(text::Text::new(colour)),
+            Self::Json => Box::new(json::Json),
+            Self::Perfetto => Box::new(perfetto::Perfetto::default()),
+        }
+    }
+}
+
+/// Why a trace could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The filter names what the machine has not.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// The host gave no thread.
+    #[error("cannot start the thread that writes the trace")]
+    Thread(#[source] io::Error),
+}
+
+/// How a trace ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Summary {
+    /// How many exits were written.
+    pub events: u64,
+    /// How many were lost, because the queue was full.
+    pub dropped: u64,
+    /// Why the trace ended before the guest did: what it was written to could take no more.
+    pub error: Option<io::Error>,
+}
+
+/// A trace that is being written.
+#[derive(Debug)]
+pub struct Trace {
+    shared: Arc<Shared>,
+    queue: SyncSender<Event>,
+    writer: Option<JoinHandle<Written>>,
+}
+
+impl Trace {
+    /// Starts a trace to `out`, which needs no buffer of its own. `places` is where the machine's devices are, `symbols` those of
+    /// the guest; debug information is read here, which may take a second, so that it does not keep the trace waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]
+    pub fn start(
+        options: &Options,
+        out: impl Write + Send + 'static,
+        places: Vec<Place>,
+        symbols: Option<Arc<Symbols>>,
+    ) -> Result<Self, StartError> {
+        let shared = Arc::new(Shared::new(options.filter.sieve(&places)?));
+        let _ = symbols.as_ref().map(|symbols| symbols.line(0));
+        let (queue, events) = sync_channel(options.queue.max(1));
+        let reader = Reader::new(places, symbols);
+        let (format, theirs) = (options.format, Arc::clone(&shared));
+        let writer = Builder::new()
+            .name("trace".to_owned())
+            .spawn(move || writer::write(&events, &theirs, reader, (format, out)))
+            .map_err(StartError::Thread)?;
+        Ok(Self { shared, queue, writer: Some(writer) })
+    }
+
+    /// What watches one vCPU, whose guest has this memory.
+    pub fn tap<M>(&self, vcpu: u8, memory: M) -> Tap<M> {
+        Tap::new(vcpu, memory, Arc::clone(&self.shared), self.queue.clone())
+    }
+
+    /// Writes what is left. Taps that are still there see nothing any more. This waits for whoever reads the trace, as
+    /// writing to a full pipe does.
+    pub fn finish(mut self) -> Summary {
+        let written = self.stop();
+        Summary {
+            events: written.events,
+            dropped: self.shared.dropped.load(std::sync::atomic::Ordering::Relaxed),
+            error: written.error,
+        }
+    }
+
+    fn stop(&mut self) -> Written {
+        self.shared.end();
+        let failed = || Written { events: 0, error: Some(io::Error::other("the trace's thread panicked")) };
+        self.writer.take().map_or_else(Written::default, |writer| writer.join().unwrap_or_else(|_| failed()))
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[cfg(test)]
+#[path = "trace_test.rs"]
+mod tests;
