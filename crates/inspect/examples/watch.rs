@@ -1,9 +1,11 @@
 //! Watches a guest: `watch CONFIG.toml IMAGE [text|json|perfetto] [FILTER]`.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::io::{IsTerminal, stderr};
 
-use strata_inspect::trace::{Format, Options, Trace};
+use strata_inspect::trace::{Format, Guest, Options, Trace};
+use strata_inspect::Symbols;
 use strata_vmm::{Config, Machine};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -16,11 +18,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         format => format,
     };
     let filter = arguments.next().unwrap_or_default().parse()?;
+    let image = std::fs::read(image)?;
+    let symbols = Some(Arc::new(Symbols::read(&image)?)).filter(|symbols| !symbols.is_empty());
     let config = Config::from_toml(&std::fs::read_to_string(config)?)?;
-    let machine = Machine::builder(config).image(std::fs::read(image)?).console(std::io::stdout()).build()?;
-    let trace = Trace::start(&Options { format, filter, ..Options::default() }, stderr(), Vec::new(), None)?;
-    let memory = machine.ram().memory().clone();
-    let outcome = machine.run_traced(|vcpu| trace.tap(vcpu, memory.clone()))?;
+    let machine = Machine::builder(config).image(image).console(std::io::stdout()).build()?;
+    let guest = Guest { memory: machine.ram().memory().clone(), places: Vec::new(), symbols };
+    let trace = Trace::start(&Options { format, filter, ..Options::default() }, stderr(), guest)?;
+    let outcome = machine.run_traced(|vcpu| trace.tap(vcpu))?;
     let summary = trace.finish();
     println!("{:?}; {summary:?}", outcome.stop);
     Ok(())

@@ -7,7 +7,10 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod clock;
 pub mod disasm;
+pub mod profile;
+pub mod stats;
 pub mod symbols;
 pub mod fault;
 #[cfg(test)]
