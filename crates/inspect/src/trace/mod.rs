@@ -5,6 +5,28 @@
 //! (names, disassembly, formatting, writing) is done by a thread of the trace. When the queue is full, exits are dropped
 //! and counted: a trace never makes the guest wait.
 //!
+//! # JSON Lines
+//!
+//! Each line is an object. An exit (`"event":"exit"`) has these fields; those with a `?` only where it is known or there is one.
+//! Numbers that may need 64 bits are strings, `"0x3f8"`; times are nanoseconds, bytes are hexadecimal digits in memory order.
+//!
+//! | field | what |
+//! | --- | --- |
+//! | `time_ns` | when the guest came back, since the trace began |
+//! | `vcpu` | the vCPU's number |
+//! | `guest_ns`, `host_ns` | how long the guest had run, and how long the VMM took |
+//! | `kind` | a name of [`Kind`] |
+//! | `address`, `width`, `count` ? | of an access: the port or guest-physical address, bytes of one access, how many of them (a string instruction) |
+//! | `data`, `value` ? | its bytes, 32 at most; of a single access the number |
+//! | `device`, `offset`, `register` ? | the device that took it (`null`: nobody), where in it, its register's name |
+//! | `detail` ? | of another exit: its line |
+//! | `rip`, `at` ? | linear addresses: where RIP was, and the instruction's, which may be the one before |
+//! | `symbol`, `symbol_offset`, `file`, `line` ? | what is at `at` |
+//! | `instruction`, `code` ? | in words, and its bytes |
+//! | `registers` | those that have changed since this vCPU's last line, but RIP and the arithmetic flags |
+//!
+//! A trace that lost exits ends with `{"event":"dropped","exits":N}`.
+//!
 //! ```no_run
 //! use strata_inspect::trace::{Format, Guest, Options, Trace};
 //! use strata_vmm::{Config, Machine};
@@ -29,6 +51,8 @@ mod line;
 mod perfetto;
 mod place;
 mod registers;
+#[cfg(test)]
+pub(crate) mod sample;
 mod tap;
 mod text;
 mod writer;
