@@ -9,10 +9,10 @@
 
 mod clock;
 pub mod disasm;
+pub mod fault;
 pub mod profile;
 pub mod stats;
 pub mod symbols;
-pub mod fault;
 #[cfg(test)]
 mod testing;
 pub mod trace;

@@ -147,7 +147,8 @@ impl<M> Profile<M> {
         let has = |flag: u64| kind & flag != 0;
         let number = usize::try_from(kind & KIND).unwrap_or(usize::MAX);
         let kind = Kind::ALL.get(number).map_or("unknown", |kind| kind.name());
-        let place = usize::try_from(target).ok().filter(|_| has(PLACE)).and_then(|index| self.places.get(index));
+        let place =
+            usize::try_from(target).ok().filter(|_| has(PLACE)).and_then(|index| self.places.get(index));
         match place {
             Some(place) => format!("[{kind} {}]", place.name),
             None if has(ADDRESS) => format!("[{kind} {target:#x}]"),

@@ -37,7 +37,8 @@ fn a_stack_that_is_none_ends() {
     assert_eq!(found(&[(0x6000, 0x6010, 1), (0x6010, 0x6000, 2)]), [1, 2], "two that are each other's");
     assert_eq!(found(&[(0x6000, 0x6011, 0x1007)]), [0x1007], "an odd frame pointer");
     assert_eq!(found(&[(0x6000, 0xffff_fff0, 0x1007)]), [0x1007], "one without memory");
-    let long: Vec<_> = (0..200).map(|n| (0x4000 + n * 8, 0x4008 + u32::try_from(n).unwrap() * 8, 7)).collect();
+    let long: Vec<_> =
+        (0..200).map(|n| (0x4000 + n * 8, 0x4008 + u32::try_from(n).unwrap() * 8, 7)).collect();
     assert_eq!(found(&long).len(), MAX_FRAMES);
 }
 

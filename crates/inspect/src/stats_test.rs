@@ -19,14 +19,20 @@ fn counted(rows: &[Row]) -> Vec<(&str, u64)> {
 #[test]
 fn exits_are_counted_by_kind_device_and_address() {
     let one = (0..3).map(|_| Act::pio_write(0x3f8, 1, *b"x"));
-    let one = one.chain([Act::pio_read(0x64, 1, 1), Act::pio_read(0x60, 1, 1), Act::mmio_read(0x8000, 4), Act::halt()]);
+    let one = one.chain([
+        Act::pio_read(0x64, 1, 1),
+        Act::pio_read(0x60, 1, 1),
+        Act::mmio_read(0x8000, 4),
+        Act::halt(),
+    ]);
     let mut stats = ran(one);
     stats.merge(&ran([Act::pio_write(0x3f8, 1, *b"y"), Act::halt()]));
     let report = stats.report();
     assert_eq!(report.exits, 9);
     assert_eq!(counted(&report.kinds), [("out", 4), ("hlt", 2), ("in", 2), ("mmio-read", 1)]);
     assert_eq!(counted(&report.devices), [("com1", 4), ("i8042", 2), ("nobody", 1)]);
-    let addresses = [("out 0x3f8 com1", 4), ("in 0x60 i8042", 1), ("in 0x64 i8042", 1), ("mmio-read 0x8000 nobody", 1)];
+    let addresses =
+        [("out 0x3f8 com1", 4), ("in 0x60 i8042", 1), ("in 0x64 i8042", 1), ("mmio-read 0x8000 nobody", 1)];
     assert_eq!(counted(&report.addresses), addresses);
     assert_eq!(report.histogram.iter().map(|bar| bar.exits).sum::<u64>(), 9);
     let json = serde_json::to_value(&report).unwrap();

@@ -10,7 +10,6 @@ use crate::View;
 use crate::clock::Times;
 use crate::disasm::MAX_LEN as LONGEST;
 
-
 /// How many bytes of an access are taken along: all, but of a long string instruction.
 pub(super) const BYTES: usize = 32;
 
@@ -154,11 +153,7 @@ impl Code {
     fn around<M: Bytes<GuestAddress>>(view: &View<'_, M>) -> Self {
         const PAGE: u64 = 4096;
         let rip = view.rip();
-        let mut code = Self {
-            before: 0,
-            after: 0,
-            bytes: [0; 2 * LONGEST],
-        };
+        let mut code = Self { before: 0, after: 0, bytes: [0; 2 * LONGEST] };
         let start = rip.wrapping_sub(LONGEST as u64);
         // Nearly always one page has it all, which costs one walk.
         let first = view.read(start, &mut code.bytes);

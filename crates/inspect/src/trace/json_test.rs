@@ -16,7 +16,10 @@ fn each_exit_is_an_object_with_the_documented_fields() {
         "instruction": "in al,0x60", "code": "e460", "registers": {"rax": "0x1c"},
     });
     assert_eq!(lines[1], expected);
-    assert_eq!((&lines[2]["device"], &lines[2]["rip"], &lines[2]["at"]), (&Value::Null, &"0x1007".into(), &"0x1003".into()));
+    assert_eq!(
+        (&lines[2]["device"], &lines[2]["rip"], &lines[2]["at"]),
+        (&Value::Null, &"0x1007".into(), &"0x1003".into())
+    );
     assert_eq!((&lines[4]["kind"], &lines[4]["detail"]), (&"hlt".into(), &"hlt".into()));
     assert_eq!(lines[5], serde_json::json!({"event": "dropped", "exits": 7}));
 }

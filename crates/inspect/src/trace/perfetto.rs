@@ -115,8 +115,11 @@ impl Render for Perfetto {
     fn event(&mut self, seen: &Line<'_>, out: &mut dyn Write) -> io::Result<()> {
         let event = seen.event;
         let kind = event.what.kind().name();
-        let (entered, back, done) =
-            (event.times.back.saturating_sub(event.times.guest), event.times.back, event.times.back.saturating_add(event.times.host));
+        let (entered, back, done) = (
+            event.times.back.saturating_sub(event.times.guest),
+            event.times.back,
+            event.times.back.saturating_add(event.times.host),
+        );
         let vcpu = (Group::Vcpus, usize::from(event.vcpu));
         self.name(vcpu, &format!("vCPU {}", event.vcpu), out)?;
         self.slice(vcpu, (entered, back), ("guest", "guest"), BTreeMap::new(), out)?;

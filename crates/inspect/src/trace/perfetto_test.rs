@@ -13,7 +13,13 @@ fn slices(events: &[Event]) -> (Value, Vec<(u64, u64, u64, u64, String)>) {
     let slices = all.map(|event| {
         let from = nanos(&event["ts"]);
         let name = event["name"].as_str().unwrap().to_owned();
-        (event["pid"].as_u64().unwrap(), event["tid"].as_u64().unwrap(), from, from + nanos(&event["dur"]), name)
+        (
+            event["pid"].as_u64().unwrap(),
+            event["tid"].as_u64().unwrap(),
+            from,
+            from + nanos(&event["dur"]),
+            name,
+        )
     });
     let slices = slices.collect();
     (trace, slices)
@@ -22,7 +28,8 @@ fn slices(events: &[Event]) -> (Value, Vec<(u64, u64, u64, u64, String)>) {
 #[test]
 fn there_is_a_track_for_each_vcpu_and_each_device() {
     let (trace, slices) = slices(&events());
-    let names: Vec<_> = trace["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "M").collect();
+    let names: Vec<_> =
+        trace["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "M").collect();
     let name = |event: &Value| event["args"]["name"].as_str().unwrap().to_owned();
     let names: Vec<_> = names.into_iter().map(name).collect();
     assert_eq!(names, ["vCPUs", "devices", "vCPU 0", "com1", "i8042", "nobody"]);

@@ -20,7 +20,8 @@ impl Place {
     /// The places of all devices on a machine's buses.
     pub fn of(buses: &Buses) -> Vec<Self> {
         let on = |space, bus: &strata_vmm::devices::Bus| {
-            let places = bus.iter().map(|(first, last, name)| Self { space, first, last, name: name.to_owned() });
+            let places =
+                bus.iter().map(|(first, last, name)| Self { space, first, last, name: name.to_owned() });
             places.collect::<Vec<_>>()
         };
         [on(AddressSpace::Pio, &buses.pio), on(AddressSpace::Mmio, &buses.mmio)].concat()
@@ -43,7 +44,9 @@ pub(crate) fn find(places: &[Place], space: AddressSpace, at: u64) -> Option<usi
 #[inline]
 pub(crate) fn address(exit: &Exit<'_>) -> Option<(AddressSpace, u64)> {
     match exit {
-        Exit::PioRead { port, .. } | Exit::PioWrite { port, .. } => Some((AddressSpace::Pio, u64::from(*port))),
+        Exit::PioRead { port, .. } | Exit::PioWrite { port, .. } => {
+            Some((AddressSpace::Pio, u64::from(*port)))
+        }
         Exit::MmioRead { addr, .. } | Exit::MmioWrite { addr, .. } => Some((AddressSpace::Mmio, *addr)),
         _ => None,
     }

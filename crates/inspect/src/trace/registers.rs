@@ -1,7 +1,7 @@
 //! Names of devices' registers.
 
-use strata_vmm::devices::virtio::VirtioMmio;
 use strata_vmm::devices::AddressSpace;
+use strata_vmm::devices::virtio::VirtioMmio;
 use strata_vmm::memory::layout;
 
 use super::place::Place;
@@ -30,7 +30,9 @@ pub(super) fn of_device(place: &Place, at: u64, is_write: bool, dlab: bool) -> O
     match (place.space, place.name.as_str()) {
         (AddressSpace::Pio, "com1") => uart(offset, is_write, dlab),
         // What is left of well-known devices is at well-known ports.
-        (AddressSpace::Pio, "i8042" | "rtc" | "acpi" | "pci") => of_port(at, is_write).map(|(_, register)| register),
+        (AddressSpace::Pio, "i8042" | "rtc" | "acpi" | "pci") => {
+            of_port(at, is_write).map(|(_, register)| register)
+        }
         (AddressSpace::Mmio, _) if is_virtio(place) => virtio_mmio(offset).map(register),
         _ => None,
     }

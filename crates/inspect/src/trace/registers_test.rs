@@ -3,7 +3,8 @@ use super::*;
 
 #[test]
 fn registers_have_the_names_of_their_manuals() {
-    let name = |place: &Place, at, is_write| of_device(place, at, is_write, false).map(|register| register.name);
+    let name =
+        |place: &Place, at, is_write| of_device(place, at, is_write, false).map(|register| register.name);
     let com1 = place(AddressSpace::Pio, 0x3f8, 8, "com1");
     assert_eq!((name(&com1, 0x3f8, true), name(&com1, 0x3f8, false)), (Some("thr"), Some("rbr")));
     assert_eq!(of_device(&com1, 0x3f8, true, true).map(|register| register.name), Some("dll"));

@@ -14,12 +14,12 @@ use super::writer::Render;
 mod column {
     pub(super) const VCPU: usize = 11;
     /// The ends of these two, whose numbers are flush right.
-    pub(super) const GUEST_END: usize = 22;
-    pub(super) const HOST_END: usize = 30;
-    pub(super) const AT: usize = 32;
-    pub(super) const INSTRUCTION: usize = 55;
-    pub(super) const WHAT: usize = 76;
-    pub(super) const CHANGED: usize = 104;
+    pub(super) const GUEST_END: usize = 20;
+    pub(super) const HOST_END: usize = 28;
+    pub(super) const AT: usize = 30;
+    pub(super) const INSTRUCTION: usize = 52;
+    pub(super) const WHAT: usize = 72;
+    pub(super) const CHANGED: usize = 100;
 }
 
 /// Between two fields at least.

@@ -114,5 +114,8 @@ fn a_closed_pipe_ends_the_trace_and_not_the_guest() {
 fn a_device_that_is_not_there_cannot_be_chosen() {
     let options = Options { filter: "device=disc".parse().unwrap(), ..Options::default() };
     assert!(matches!(Trace::start(&options, io::sink(), guest()), Err(StartError::Filter(_))));
-    assert_eq!("xml".parse::<Format>().unwrap_err().to_string(), "there is no trace format named xml: there are text, json and perfetto");
+    assert_eq!(
+        "xml".parse::<Format>().unwrap_err().to_string(),
+        "there is no trace format named xml: there are text, json and perfetto"
+    );
 }

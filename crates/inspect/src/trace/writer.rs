@@ -2,17 +2,17 @@
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::Release, Ordering::Acquire};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use strata_vmm::Exit;
 use vm_memory::{Bytes, GuestAddress};
 
+use super::Format;
 use super::event::Event;
 use super::filter::Sieve;
 use super::line::{Line, Reader};
-use super::Format;
 
 /// What the taps and the writer both know.
 #[derive(Debug)]
