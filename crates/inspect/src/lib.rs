@@ -13,6 +13,9 @@ pub mod explain;
 pub mod fault;
 pub mod flight;
 pub mod map;
+mod clock;
+pub mod profile;
+pub mod stats;
 pub mod symbols;
 #[cfg(test)]
 mod testing;
