@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod devices;
+mod inspect;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use strata_vmm::cpu::Baseline;
 
 use devices::DeviceOptions;
+use inspect::InspectOptions;
 
 /// Runs virtual machines on KVM.
 #[derive(Debug, Parser)]
@@ -156,6 +158,9 @@ pub(crate) struct RunOptions {
 
     #[command(flatten)]
     pub(crate) devices: DeviceOptions,
+
+    #[command(flatten)]
+    pub(crate) inspect: InspectOptions,
 
     /// Stop after this many exits [budget.exits]
     #[arg(long, value_name = "N", help_heading = "Limits")]

@@ -5,6 +5,7 @@
 mod cli;
 mod doctor;
 mod escape;
+mod gdb;
 mod keyboard;
 mod message;
 mod report;

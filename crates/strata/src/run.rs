@@ -47,6 +47,8 @@ pub(crate) enum Error {
     NoReader { path: PathBuf },
     #[error("cannot read the guest's state")]
     State(#[source] CallError),
+    #[error(transparent)]
+    Gdb(#[from] crate::gdb::Error),
 }
 
 impl Error {
@@ -55,6 +57,7 @@ impl Error {
         match self {
             Self::ConfigFile { .. } | Self::Config { .. } | Self::Options(_) | Self::NoReader { .. } => false,
             Self::Build(error) => error.is_the_hosts(),
+            Self::Gdb(error) => error.is_the_hosts(),
             _ => true,
         }
     }
@@ -64,6 +67,7 @@ impl Error {
 pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let config = config(options)?;
     let dirty_log = config.memory.dirty_log;
+    let debugged = (config.image.clone(), config.kvm.clone(), config.cpus);
     let port_at_stdio = config.console.iter().position(|console| console.to == ConsoleTo::Stdio);
     let has_stdio = port_at_stdio.is_some();
     // Found once: a guest without a serial port has nobody to type to.
@@ -123,6 +127,11 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
         blocked = Some(mask);
     }
 
+    let (image, device, cpus) = &debugged;
+    let debugger = match &options.inspect.gdb {
+        Some(address) => Some(crate::gdb::serve(&machine, address, options.inspect.wait, (image, device, *cpus))?),
+        None => None,
+    };
     let running = Running { terminal: input.terminal().map(Raw::new), _blocked: blocked };
     if running.terminal.is_some() && !options.quiet {
         mention(HINT);
@@ -136,6 +145,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
             Report::new(outcome, &options.dump, dirty_log, &output.taken())
         })?
     };
+    drop(debugger);
     if !options.quiet {
         say(&stop.to_string());
         if let Some(blame) = blame(&stop, images) {

@@ -347,6 +347,7 @@ fn create_vcpus(kvm: &Kvm, vm: &Vm, config: &Config, state: &X86State) -> Result
             let debug = GuestDebug {
                 single_step: config.debug.step.is_some(),
                 breakpoints: config.debug.breakpoints.clone(),
+                ..GuestDebug::default()
             };
             if debug != GuestDebug::default() {
                 vcpu.set_guest_debug(&debug)?;
