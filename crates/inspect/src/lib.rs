@@ -20,6 +20,8 @@ pub mod symbols;
 #[cfg(test)]
 mod testing;
 pub mod trace;
+#[cfg(feature = "gdb")]
+pub mod gdb;
 pub mod view;
 
 pub use disasm::Instruction;

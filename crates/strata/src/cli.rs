@@ -12,6 +12,7 @@ use strata_vmm::cpu::Baseline;
 use devices::DeviceOptions;
 use inspect::Rest;
 pub(crate) use inspect::{InspectOptions, TraceFormat};
+use inspect::InspectOptions;
 
 /// Runs virtual machines on KVM.
 #[derive(Debug, Parser)]
@@ -168,6 +169,9 @@ pub(crate) struct RunOptions {
 
     #[command(flatten)]
     pub(crate) devices: DeviceOptions,
+
+    #[command(flatten)]
+    pub(crate) inspect: InspectOptions,
 
     /// Stop after this many exits [budget.exits]
     #[arg(long, value_name = "N", help_heading = "Limits")]

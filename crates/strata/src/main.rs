@@ -6,6 +6,7 @@ mod cli;
 mod death;
 mod doctor;
 mod escape;
+mod gdb;
 mod keyboard;
 mod message;
 mod report;

@@ -52,6 +52,8 @@ pub(crate) enum Error {
     Trace(#[from] TraceError),
     #[error("cannot read the guest's state")]
     State(#[source] CallError),
+    #[error(transparent)]
+    Gdb(#[from] crate::gdb::Error),
 }
 
 impl Error {
@@ -64,6 +66,7 @@ impl Error {
             | Self::NoReader { .. }
             | Self::Trace(_) => false,
             Self::Build(error) => error.is_the_hosts(),
+            Self::Gdb(error) => error.is_the_hosts(),
             _ => true,
         }
     }
@@ -99,6 +102,11 @@ struct Prepared<'a> {
 /// Builds the machine, and begins the files that are written of its run.
 fn prepare<'a>(options: &'a RunOptions, config: &Config) -> Result<Prepared<'a>, Error> {
     let has_stdio = config.console.iter().any(|console| console.to == ConsoleTo::Stdio);
+    let config = config(options)?;
+    let dirty_log = config.memory.dirty_log;
+    let debugged = (config.image.clone(), config.kvm.clone(), config.cpus);
+    let port_at_stdio = config.console.iter().position(|console| console.to == ConsoleTo::Stdio);
+    let has_stdio = port_at_stdio.is_some();
     // Found once: a guest without a serial port has nobody to type to.
     let has_input = has_stdio || config.devices.serial == Serial::Stdio;
     let input = if has_input { Input::find() } else { Input::Nothing };
@@ -166,11 +174,34 @@ fn begin(
         machine = machine.event_source(Box::new(signals));
         blocked = Some(mask);
     }
+
+    let (image, device, cpus) = &debugged;
+    let debugger = match &options.inspect.gdb {
+        Some(address) => Some(crate::gdb::serve(&machine, address, options.inspect.wait, (image, device, *cpus))?),
+        None => None,
+    };
     let running = Running { terminal: input.terminal().map(Raw::new), _blocked: blocked };
     if running.terminal.is_some() && !options.quiet {
         mention(HINT);
     }
     Ok((machine, running))
+    let (stop, images) = if plain {
+        let outcome = machine.run()?;
+        drop(running);
+        (outcome.stop.clone(), outcome.files())
+    } else {
+        watched(machine, files, running, |outcome| {
+            Report::new(outcome, &options.dump, dirty_log, &output.taken())
+        })?
+    };
+    drop(debugger);
+    if !options.quiet {
+        say(&stop.to_string());
+        if let Some(blame) = blame(&stop, images) {
+            say(blame);
+        }
+    }
+    Ok(stop.exit_code())
 }
 
 /// Gives a virtio console what a serial port would have: the keys of a terminal, or all of standard input.

@@ -115,4 +115,18 @@ impl Rest {
         let mut matches = Run::command().name(name).bin_name(name).try_get_matches_from(words)?;
         Run::from_arg_matches_mut(&mut matches).map(|run| run.options)
     }
+//! The options that look into a guest.
+use clap::Args;
+use strata_inspect::gdb::Address;
+    /// Serve gdb at a port of 127.0.0.1, at ADDRESS:PORT, or at a Unix socket
+    #[arg(
+        long,
+        value_name = "PORT|SOCKET",
+        help_heading = "Inspection",
+        conflicts_with_all = ["step", "breakpoints"]
+    )]
+    pub(crate) gdb: Option<Address>,
+    /// Do not begin before a debugger lets the guest go on
+    #[arg(long, requires = "gdb", help_heading = "Inspection")]
+    pub(crate) wait: bool,
 }
