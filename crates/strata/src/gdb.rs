@@ -9,6 +9,7 @@ use strata_inspect::gdb::{Address, ListenError, Listener, Server, Setup, StartEr
 use strata_vmm::Machine;
 use strata_vmm::host::{ProbeDebugError, probe_debugging};
 
+use crate::death::Case;
 use crate::message::mention;
 
 /// Why no debugger can connect.
@@ -35,21 +36,17 @@ const OPEN: &str = "whoever reaches this address controls the guest, and reads a
 
 /// Listens for a debugger of `machine`, which is about to run. The server ends when it is dropped, which is to be after the
 /// run: a debugger is then told of the machine's end.
-pub(crate) fn serve(
-    machine: &Machine,
-    address: &Address,
-    wait: bool,
-    (image, device, cpus): (&Path, &Path, u32),
-) -> Result<Server, Error> {
+pub(crate) fn serve(machine: &Machine, address: &Address, case: &Case<'_>) -> Result<Server, Error> {
     if address.is_open() {
         mention(OPEN);
     }
-    let cpus = u8::try_from(cpus).unwrap_or(u8::MAX);
+    let (config, wait) = (case.config, case.options.inspect.wait);
+    let cpus = u8::try_from(config.cpus).unwrap_or(u8::MAX);
     let listener = Listener::bind(address)?;
-    let abilities = probe_debugging(device)?;
+    let abilities = probe_debugging(&config.kvm)?;
     let setup = Setup::new(machine.control(), machine.ram().memory().clone(), cpus)
         .abilities(abilities)
-        .is_64_bit(is_64_bit(image))
+        .is_64_bit(is_64_bit(&config.image))
         .wait(wait)
         .say(Arc::new(|line| mention(line)));
     let server = start(listener, setup)?;

@@ -25,7 +25,12 @@ fn a_description_names_every_register_and_every_type_once() {
             let name = format!("<reg name=\"{}\" ", row.name);
             assert_eq!(xml.matches(&name).count(), 1, "{name}");
             let own = !matches!(row.kind, "int32" | "int64" | "code_ptr" | "data_ptr" | "i387_ext");
-            assert_eq!(xml.matches(&format!(" id=\"{}\"", row.kind)).count(), usize::from(own), "{}", row.kind);
+            assert_eq!(
+                xml.matches(&format!(" id=\"{}\"", row.kind)).count(),
+                usize::from(own),
+                "{}",
+                row.kind
+            );
         }
         assert!(xml.contains(&format!("<architecture>{}</architecture>", layout.architecture())));
     }

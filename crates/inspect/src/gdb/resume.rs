@@ -138,7 +138,8 @@ impl<M: Memory> Guest<M> {
             // What is pending is told at once instead.
             return;
         }
-        let frozen: Vec<bool> = self.actions.iter().map(|action| self.is_locked && *action == Action::Default).collect();
+        let frozen: Vec<bool> =
+            self.actions.iter().map(|action| self.is_locked && *action == Action::Default).collect();
         let state = self.state(self.current);
         let memory = self.setup.memory.clone();
         let find = |linear| physical(&View::new(&memory, state.as_ref()?), linear);
@@ -190,9 +191,11 @@ impl<M: Memory> Guest<M> {
         if !plan.search || !plan.watchpoints.is_empty() {
             return Vec::new();
         }
-        let linear = self.breakpoints.watches.iter().flat_map(|watch| {
-            (0..watch.len).map(move |n| watch.address.wrapping_add(n))
-        });
+        let linear = self
+            .breakpoints
+            .watches
+            .iter()
+            .flat_map(|watch| (0..watch.len).map(move |n| watch.address.wrapping_add(n)));
         let memory = &self.setup.memory;
         linear.filter_map(find).filter_map(|at| Some((at, memory.read_obj(GuestAddress(at)).ok()?))).collect()
     }
@@ -248,12 +251,15 @@ impl<M: Memory> Guest<M> {
         if asked.watchpoints.is_empty() {
             // By stepping: what it was is not known any more, but of several it hardly matters which.
             let is_searched = asked.single_step && !self.breakpoints.has(event.rip);
-            let stepped = self.actions.iter().any(|action| matches!(action, Action::Step | Action::Range(..)));
+            let stepped =
+                self.actions.iter().any(|action| matches!(action, Action::Step | Action::Range(..)));
             return self.breakpoints.watches.first().copied().filter(|_| is_searched && !stepped);
         }
         let hit = asked.watchpoints.iter().zip(asked.breakpoints.len()..);
         let (piece, _) = hit.into_iter().find(|(_, n)| event.dr6 >> n & 1 == 1)?;
-        let of = |watch: &&Watch| piece.address.wrapping_sub(watch.address) < watch.len && watch.reads == piece.reads;
+        let of = |watch: &&Watch| {
+            piece.address.wrapping_sub(watch.address) < watch.len && watch.reads == piece.reads
+        };
         self.breakpoints.watches.iter().find(of).copied()
     }
 }

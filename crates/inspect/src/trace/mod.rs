@@ -65,8 +65,8 @@ use std::thread::{Builder, JoinHandle};
 
 pub use filter::{Filter, FilterError};
 pub use kind::Kind;
-pub(crate) use place::{address, find};
 pub use place::Place;
+pub(crate) use place::{address, find};
 pub use tap::Tap;
 
 use vm_memory::{Bytes, GuestAddress};
