@@ -34,5 +34,5 @@ fn too_much_is_dropped() {
 
 #[test]
 fn a_line_for_the_console_is_hexadecimal() {
-    assert_eq!(console("A"), b"$O410a#15");
+    assert_eq!(console("A"), b"$O410a#45");
 }
