@@ -72,6 +72,17 @@ pub fn of_exit<M: Bytes<GuestAddress>>(
     cause::find(view, exit, symbols)
 }
 
+/// As [`of_exit`], for one that is past: `before` are the bytes that ended at RIP, `ahead` those that began there, up to
+/// [`MAX_LEN`] each, as they were. Operands are still translated by the view's page tables.
+pub(crate) fn of_past_exit<M: Bytes<GuestAddress>>(
+    view: &View<'_, M>,
+    exit: &Exit<'_>,
+    code: (&[u8], &[u8]),
+    symbols: Option<&Symbols>,
+) -> Option<Instruction> {
+    cause::find_in(view, exit, code, symbols)
+}
+
 /// What the bytes at a linear address are; `None` if they end before the instruction.
 fn decode<M: Bytes<GuestAddress>>(view: &View<'_, M>, linear: u64, bytes: &[u8]) -> Option<Decoded> {
     let offset = linear.wrapping_sub(code_base(view));

@@ -366,6 +366,7 @@ fn create_vcpus(
             let debug = GuestDebug {
                 single_step: config.debug.step.is_some(),
                 breakpoints: config.debug.breakpoints.clone(),
+                ..GuestDebug::default()
             };
             if debug != GuestDebug::default() {
                 vcpu.set_guest_debug(&debug)?;
