@@ -55,13 +55,13 @@ fn an_entry_that_fails_is_explained_by_the_rules() {
     let mut lab = Lab::long();
     assert!(!death(&lab, &failed).is_accusation(), "nothing is wrong with this state");
     lab.state.cr4 -= Cr4::PAE;
-    for stop in [failed, Stop::VcpuFailed { vcpu: 0, call: "KVM_RUN", errno: 22 }] {
+    for stop in [failed, Stop::VcpuFailed { vcpu: 0, call: "run", errno: 22 }] {
         let explanation = death(&lab, &stop);
         assert!(explanation.is_accusation());
         assert_eq!(explanation.kind, Kind::FailedEntry);
         assert!(explanation.to_string().contains("CR4.PAE is 0x0, but long mode needs it"), "{explanation}");
     }
-    let other = Stop::VcpuFailed { vcpu: 0, call: "KVM_RUN", errno: 5 };
+    let other = Stop::VcpuFailed { vcpu: 0, call: "run", errno: 5 };
     assert!(!death(&lab, &other).is_accusation(), "that is the host's trouble");
 }
 
