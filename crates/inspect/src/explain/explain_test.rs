@@ -59,7 +59,7 @@ fn an_entry_that_fails_is_explained_by_the_rules() {
         let explanation = death(&lab, &stop);
         assert!(explanation.is_accusation());
         assert_eq!(explanation.kind, Kind::FailedEntry);
-        assert!(explanation.to_string().contains("CR4.PAE is 0x0, but long mode needs it"), "{explanation}");
+        assert!(explanation.to_string().contains("CR4.PAE is 0x0, but long mode"), "{explanation}");
     }
     let other = Stop::VcpuFailed { vcpu: 0, call: "run", errno: 5 };
     assert!(!death(&lab, &other).is_accusation(), "that is the host's trouble");
@@ -72,6 +72,10 @@ fn an_instruction_that_runs_is_not_accused() {
     let explanation = death(&lab, &Stop::TripleFault);
     assert!(!explanation.is_accusation());
     assert!(explanation.summary().starts_with("nothing is wrong with the instruction at 0x100000"));
+    let mut lab = lab;
+    lab.state.regs.rflags |= RFlags::IF;
+    let said = death(&lab, &Stop::TripleFault).summary();
+    assert!(said.contains("one of vector 32 would not reach a handler: IDT entry 32 lies beyond"), "{said}");
 }
 
 #[test]
