@@ -1,9 +1,6 @@
 //! Which instruction an exit comes from.
 
-use iced_x86::{
-    Code as Op, Decoder, DecoderOptions, Formatter, Instruction as Decoded, InstructionInfoFactory, Mnemonic,
-    NasmFormatter, OpAccess, OpKind,
-};
+use iced_x86::{Code as Op, Decoder, DecoderOptions, Formatter, Instruction as Decoded, Mnemonic, NasmFormatter, OpAccess, OpKind, InstructionInfoFactory};
 
 use super::event::{Code, Event, What};
 use super::kind::Kind;
@@ -48,11 +45,7 @@ fn can_make(found: &Decoded, event: &Event) -> bool {
     use Mnemonic as M;
     let kind = event.what.kind();
     let port = || match &event.what {
-        What::Access(access)
-            if found.op_kind(0) == OpKind::Immediate8 || found.op_kind(1) == OpKind::Immediate8 =>
-        {
-            u64::from(found.immediate8()) == access.at
-        }
+        What::Access(access) if found.op_kind(0) == OpKind::Immediate8 || found.op_kind(1) == OpKind::Immediate8 => u64::from(found.immediate8()) == access.at,
         _ => true,
     };
     match kind {

@@ -42,8 +42,8 @@ use std::thread::{Builder, JoinHandle};
 
 pub use filter::{Filter, FilterError};
 pub use kind::Kind;
-pub use place::Place;
 pub(crate) use place::{address, find};
+pub use place::Place;
 pub use tap::Tap;
 
 use crate::Symbols;
