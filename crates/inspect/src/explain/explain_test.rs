@@ -79,6 +79,20 @@ fn an_instruction_that_runs_is_not_accused() {
 }
 
 #[test]
+fn an_exception_that_is_handled_is_no_reason_to_die() {
+    let mut lab = Lab::long();
+    lab.code(&[0x0f, 0x0b]);
+    lab.idt(&[(6, strata_cpu::Gate::interrupt(strata_cpu::Gdt::CODE, 0x7000))]);
+    lab.write(0x7000, &[0xf4]);
+    let explanation = death(&lab, &Stop::TripleFault);
+    assert!(!explanation.is_accusation());
+    assert!(
+        explanation.summary().contains("#UD went to its handler at 0x7000; what the handler did"),
+        "{explanation}"
+    );
+}
+
+#[test]
 fn a_report_is_one_line_a_text_and_json() {
     let lab = Lab::long();
     lab.code(&[0x48, 0x89, 0x07]);

@@ -140,7 +140,11 @@ fn chain<M: Bytes<GuestAddress>>(
             Next::NoCode { phys, .. } => {
                 explanation.say(format!("there is no handler: there is no RAM at {phys:#x}"));
             }
-            _ => explanation.say("what the handler did then cannot be seen from here"),
+            _ => {
+                // Then it was not this that killed the guest, or something is not understood.
+                explanation.accusation = false;
+                explanation.say("what the handler did then cannot be seen from here");
+            }
         }
     }
 }
