@@ -22,7 +22,7 @@ pub const MAX_LEN: usize = 15;
 pub struct Instruction {
     /// Linear address of its first byte.
     pub address: u64,
-    /// Its 1 to [`MAX_LEN`] bytes.
+    /// Its 1 to [`MAX_LEN`] bytes; if they are no instruction, those that show it.
     pub bytes: Vec<u8>,
     /// As nasm writes it, e.g. `mov [rdi],rax`; `(bad)` where the bytes are no instruction.
     pub text: String,
@@ -70,6 +70,17 @@ pub fn of_exit<M: Bytes<GuestAddress>>(
     symbols: Option<&Symbols>,
 ) -> Option<Instruction> {
     cause::find(view, exit, symbols)
+}
+
+/// As [`of_exit`], for one that is past: `before` are the bytes that ended at RIP, `ahead` those that began there, up to
+/// [`MAX_LEN`] each, as they were. Operands are still translated by the view's page tables.
+pub(crate) fn of_past_exit<M: Bytes<GuestAddress>>(
+    view: &View<'_, M>,
+    exit: &Exit<'_>,
+    code: (&[u8], &[u8]),
+    symbols: Option<&Symbols>,
+) -> Option<Instruction> {
+    cause::find_in(view, exit, code, symbols)
 }
 
 /// What the bytes at a linear address are; `None` if they end before the instruction.

@@ -7,11 +7,17 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod clock;
+pub mod core;
 pub mod disasm;
 pub mod explain;
 pub mod fault;
 pub mod flight;
+#[cfg(feature = "gdb")]
+pub mod gdb;
 pub mod map;
+pub mod profile;
+pub mod stats;
 pub mod symbols;
 #[cfg(test)]
 mod testing;
@@ -25,3 +31,7 @@ pub use view::View;
 
 #[cfg(test)]
 mod seeds_test;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -47,22 +47,31 @@ pub(super) fn find<M: Bytes<GuestAddress>>(
     exit: &Exit<'_>,
     symbols: Option<&Symbols>,
 ) -> Option<Instruction> {
+    let mut ahead = [0; MAX_LEN];
+    let len = view.read(view.rip(), &mut ahead);
+    find_in(view, exit, (&before(view, view.rip()), ahead.get(..len)?), symbols)
+}
+
+/// `before` ends at RIP, `ahead` begins there.
+pub(super) fn find_in<M: Bytes<GuestAddress>>(
+    view: &View<'_, M>,
+    exit: &Exit<'_>,
+    (before, ahead): (&[u8], &[u8]),
+    symbols: Option<&Symbols>,
+) -> Option<Instruction> {
     let rip = view.rip();
     if let Exit::InternalError { .. } = exit {
         // What KVM could not emulate has not happened.
-        return super::at(view, rip, symbols);
+        return Some(show(view, rip, (&decode(view, rip, ahead)?, ahead), symbols));
     }
     let search = Search { view, wanted: Wanted::of(exit)? };
-    let mut ahead = [0; MAX_LEN];
-    let len = view.read(rip, &mut ahead);
     let at = || {
-        let decoded = decode(view, rip, ahead.get(..len)?)?;
-        search.fits(&decoded, false).then(|| show(view, rip, (&decoded, &ahead), symbols))
+        let decoded = decode(view, rip, ahead)?;
+        search.fits(&decoded, false).then(|| show(view, rip, (&decoded, ahead), symbols))
     };
     let behind = || {
-        let bytes = before(view, rip);
-        let (from, decoded) = search.ending_at(rip, &bytes)?;
-        let own = bytes.get(bytes.len().checked_sub(decoded.len())?..)?;
+        let (from, decoded) = search.ending_at(rip, before)?;
+        let own = before.get(before.len().checked_sub(decoded.len())?..)?;
         Some(show(view, from, (&decoded, own), symbols))
     };
     if search.wanted.is_done() { behind().or_else(at) } else { at().or_else(behind) }
@@ -134,7 +143,12 @@ impl<M: Bytes<GuestAddress>> Search<'_, '_, M> {
     }
 
     fn touches(&self, decoded: &Decoded, used: &UsedMemory, done: bool) -> bool {
-        let len = (used.memory_size().size() as u64).min(MAX_OPERAND);
+        // Of a repeated string instruction, which touches memory as often as a register says, one step.
+        let size = match used.memory_size().size() {
+            0 => decoded.memory_size().size(),
+            size => size,
+        };
+        let len = (size as u64).min(MAX_OPERAND);
         let now = self.view.state().regs;
         let stepped = stepped_back(decoded, len, &now);
         // A string instruction with a count stays where it is, but its pointers have moved on.

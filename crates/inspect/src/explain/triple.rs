@@ -102,11 +102,11 @@ fn here<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> String {
     death.name(death.view.rip())
 }
 
-/// What SVM hosts leave of a processor that shut down: the state after reset, as far as no guest would have it by itself. SDM 3A
-/// "Processor State After Reset", table 11-1.
+/// What SVM hosts leave of a processor that shut down: the state after INIT, as far as no guest would have it by itself.
+/// SDM 3A "Processor State After Reset", table 11-1: INIT leaves the two bits of CR0 for caches as they are.
 fn is_reset(state: &X86State) -> bool {
-    let cr0 = Cr0::CD | Cr0::NW | Cr0::ET;
-    state.cs.base == 0xffff_0000 && state.regs.rip == 0xfff0 && state.cr0 == cr0
+    let cr0 = state.cr0.difference(Cr0::CD | Cr0::NW);
+    state.cs.base == 0xffff_0000 && state.regs.rip == 0xfff0 && cr0 == Cr0::ET
 }
 
 /// The fault of an instruction, and what became of it.

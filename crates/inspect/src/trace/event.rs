@@ -1,29 +1,24 @@
 //! What a tap takes along from one exit.
 
-use strata_cpu::{Registers, X86State};
+use strata_cpu::X86State;
 use strata_vmm::devices::AddressSpace;
 use strata_vmm::vcpu::{Exit, ExitRecord};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::kind::Kind;
 use crate::View;
-
-/// The longest instruction there is, in bytes (SDM vol. 2, 2.3.11).
-const LONGEST: usize = 15;
+use crate::clock::Times;
+use crate::disasm::MAX_LEN as LONGEST;
 
 /// How many bytes of an access are taken along: all, but of a long string instruction.
 pub(super) const BYTES: usize = 32;
 
-/// One exit. Times are in nanoseconds.
+/// One exit.
 #[derive(Debug, Clone)]
 pub(super) struct Event {
     pub(super) vcpu: u8,
-    /// When the guest came back, since the trace began.
-    pub(super) back: u64,
-    /// How long it had run.
-    pub(super) guest: u64,
-    /// How long the VMM took.
-    pub(super) host: u64,
+    /// Since the trace began.
+    pub(super) times: Times,
     pub(super) what: What,
     /// What the processor was at; `None` where the kernel gives no registers (before Linux 4.17).
     pub(super) cpu: Option<Cpu>,
@@ -51,17 +46,13 @@ pub(super) struct Access {
 /// The processor at an exit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cpu {
-    pub(super) registers: Registers,
+    pub(super) state: X86State,
     pub(super) code: Code,
 }
 
 /// The bytes around RIP, at the moment of the exit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Code {
-    /// The linear address of RIP.
-    pub(super) rip: u64,
-    /// 16, 32 or 64.
-    pub(super) bitness: u8,
     before: u8,
     after: u8,
     /// RIP is at `LONGEST`.
@@ -84,7 +75,7 @@ impl What {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Access(access) => access.kind,
-            Self::Other(record) => Kind::of_record(record),
+            Self::Other(record) => Kind::of(&record.clone().lend()),
         }
     }
 
@@ -154,7 +145,7 @@ impl Access {
 impl Cpu {
     /// Reads the code through the guest's page tables, which may be anything.
     pub(super) fn of<M: Bytes<GuestAddress>>(memory: &M, state: &X86State) -> Self {
-        Self { registers: state.regs, code: Code::around(&View::new(memory, state)) }
+        Self { state: *state, code: Code::around(&View::new(memory, state)) }
     }
 }
 
@@ -162,18 +153,12 @@ impl Code {
     fn around<M: Bytes<GuestAddress>>(view: &View<'_, M>) -> Self {
         const PAGE: u64 = 4096;
         let rip = view.rip();
-        let mut code = Self {
-            rip,
-            bitness: u8::try_from(view.bitness()).unwrap_or(64),
-            before: 0,
-            after: 0,
-            bytes: [0; 2 * LONGEST],
-        };
+        let mut code = Self { before: 0, after: 0, bytes: [0; 2 * LONGEST] };
         let start = rip.wrapping_sub(LONGEST as u64);
         // Nearly always one page has it all, which costs one walk.
         let first = view.read(start, &mut code.bytes);
         if let Some(after) = first.checked_sub(LONGEST) {
-            (code.before, code.after) = (LONGEST as u8, narrow(after));
+            (code.before, code.after) = (narrow(LONGEST), narrow(after));
             return code;
         }
         // What lies before may be missing up to the beginning of RIP's page.

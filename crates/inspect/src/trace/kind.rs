@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use strata_vmm::vcpu::{Exit, ExitRecord};
+use strata_vmm::Exit;
 
 /// A sort of exit, as traces name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -69,11 +69,6 @@ impl Kind {
             Exit::MemoryFault { .. } => Self::MemoryFault,
             _ => Self::Unknown,
         }
-    }
-
-    /// The kind of an exit that is kept.
-    pub(super) fn of_record(record: &ExitRecord) -> Self {
-        Self::of(&record.clone().lend())
     }
 
     /// Its name in filters, tables and JSON.

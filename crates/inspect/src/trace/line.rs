@@ -1,14 +1,16 @@
 //! What a trace says of an exit: everything that its formats have in common.
 
-use std::sync::Arc;
-
 use strata_cpu::{RFlags, Registers};
+use strata_vmm::devices::AddressSpace;
+use vm_memory::{Bytes, GuestAddress};
 
+use super::Guest;
 use super::event::{Access, Event, What};
-use super::place::{self, Place};
+use super::place;
 use super::registers::{self, Register};
-use crate::disasm::Instruction;
-use crate::symbols::{self, Symbol, Symbols};
+use crate::View;
+use crate::disasm::{self, Instruction};
+use crate::symbols::{self, Symbol};
 
 /// An event with names.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(super) struct Line<'a> {
     /// What a PC has at a port that no device has.
     pub(super) custom: Option<&'static str>,
     pub(super) instruction: Option<Instruction>,
+    /// The linear address that RIP was at.
+    pub(super) rip: Option<u64>,
     /// The linear address of the instruction, or else of RIP.
     pub(super) at: Option<u64>,
     pub(super) symbol: Option<Symbol<'a>>,
@@ -30,21 +34,43 @@ pub(super) struct Line<'a> {
     pub(super) changed: Vec<(&'static str, u64)>,
 }
 
+impl Line<'_> {
+    /// What an access was to, e.g. `com1.thr`, `stub0+0x4`, `0x80`.
+    pub(super) fn target(&self) -> Option<String> {
+        let What::Access(access) = &self.event.what else { return None };
+        let device = self.device.map(|(_, name)| name).or(self.custom);
+        Some(match (device, self.register) {
+            (Some(device), Some(register)) => format!("{device}.{}", register.name),
+            (Some(device), None) if self.offset > 0 => format!("{device}+{:#x}", self.offset),
+            (Some(device), None) => device.to_owned(),
+            (None, _) => format!("{:#x}", access.at),
+        })
+    }
+}
+
 /// Finds names for events.
 #[derive(Debug)]
-pub(super) struct Reader {
-    places: Vec<Place>,
-    symbols: Option<Arc<Symbols>>,
+pub(super) struct Reader<M> {
+    guest: Guest<M>,
     /// Each vCPU's registers at its last line.
     last: Vec<Registers>,
     /// Whether a place's divisor latch is open; of serial ports.
     dlab: Vec<bool>,
 }
 
-impl Reader {
-    pub(super) fn new(places: Vec<Place>, symbols: Option<Arc<Symbols>>) -> Self {
-        let dlab = vec![false; places.len()];
-        Self { places, symbols, last: Vec::new(), dlab }
+impl<M: Bytes<GuestAddress>> Reader<M> {
+    pub(super) fn new(guest: Guest<M>) -> Self {
+        let dlab = vec![false; guest.places.len()];
+        Self { guest, last: Vec::new(), dlab }
+    }
+
+    fn instruction(&self, event: &Event) -> Option<Instruction> {
+        let cpu = event.cpu.as_ref()?;
+        // The guest runs on: its page tables may have changed since, and then no instruction is named. The code is as
+        // it was.
+        let view = View::new(&self.guest.memory, &cpu.state);
+        let code = (cpu.code.before(), cpu.code.after());
+        disasm::of_past_exit(&view, &event.what.record().lend(), code, self.guest.symbols.as_deref())
     }
 
     pub(super) fn read<'a>(&'a mut self, event: &'a Event) -> Line<'a> {
@@ -52,10 +78,10 @@ impl Reader {
         if let What::Access(access) = &event.what {
             self.follow(access);
         }
-        let instruction = super::code::instruction(event, self.symbols.as_deref());
-        let rip = event.cpu.as_ref().map(|cpu| cpu.code.rip);
+        let instruction = self.instruction(event);
+        let rip = event.cpu.as_ref().map(|cpu| View::new(&self.guest.memory, &cpu.state).rip());
         let at = instruction.as_ref().map(|instruction| instruction.address).or(rip);
-        let symbols = self.symbols.as_deref();
+        let symbols = self.guest.symbols.as_deref();
         let mut line = Line {
             event,
             device: None,
@@ -65,6 +91,7 @@ impl Reader {
             symbol: at.zip(symbols).and_then(|(at, symbols)| symbols.find(at)),
             source: at.zip(symbols).and_then(|(at, symbols)| symbols.line(at)),
             instruction,
+            rip,
             at,
             changed,
         };
@@ -75,13 +102,13 @@ impl Reader {
     }
 
     fn name<'a>(&'a self, access: &Access, line: &mut Line<'a>) {
-        let found = place::find(&self.places, access.space(), access.at);
-        if let Some((index, place)) = found.and_then(|index| Some((index, self.places.get(index)?))) {
+        let found = place::find(&self.guest.places, access.space(), access.at);
+        if let Some((index, place)) = found.and_then(|index| Some((index, self.guest.places.get(index)?))) {
             let dlab = self.dlab.get(index).is_some_and(|dlab| *dlab);
             line.device = Some((index, &place.name));
             line.offset = access.at - place.first;
             line.register = registers::of_device(place, access.at, access.is_write(), dlab);
-        } else if access.space() == strata_vmm::devices::AddressSpace::Pio
+        } else if access.space() == AddressSpace::Pio
             && let Some((device, register)) = registers::of_port(access.at, access.is_write())
         {
             (line.custom, line.register) = (Some(device), Some(register));
@@ -90,8 +117,8 @@ impl Reader {
 
     /// Keeps in mind what changes the meaning of later accesses. What was not shown or lost is not known here.
     fn follow(&mut self, access: &Access) {
-        if let Some(index) = place::find(&self.places, access.space(), access.at)
-            && let Some(place) = self.places.get(index)
+        if let Some(index) = place::find(&self.guest.places, access.space(), access.at)
+            && let Some(place) = self.guest.places.get(index)
             && place.name == "com1"
             && access.is_write()
             && access.at - place.first == registers::LCR
@@ -102,7 +129,7 @@ impl Reader {
     }
 
     fn changed(&mut self, event: &Event) -> Vec<(&'static str, u64)> {
-        let Some(now) = event.cpu.as_ref().map(|cpu| cpu.registers) else { return Vec::new() };
+        let Some(now) = event.cpu.as_ref().map(|cpu| cpu.state.regs) else { return Vec::new() };
         let vcpu = usize::from(event.vcpu);
         if self.last.len() <= vcpu {
             self.last.resize(vcpu + 1, Registers::default());

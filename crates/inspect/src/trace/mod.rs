@@ -5,23 +5,44 @@
 //! (names, disassembly, formatting, writing) is done by a thread of the trace. When the queue is full, exits are dropped
 //! and counted: a trace never makes the guest wait.
 //!
+//! # JSON Lines
+//!
+//! Each line is an object. An exit (`"event":"exit"`) has these fields; those with a `?` only where it is known or there is one.
+//! Numbers that may need 64 bits are strings, `"0x3f8"`; times are nanoseconds, bytes are hexadecimal digits in memory order.
+//!
+//! | field | what |
+//! | --- | --- |
+//! | `time_ns` | when the guest came back, since the trace began |
+//! | `vcpu` | the vCPU's number |
+//! | `guest_ns`, `host_ns` | how long the guest had run, and how long the VMM took |
+//! | `kind` | a name of [`Kind`] |
+//! | `address`, `width`, `count` ? | of an access: the port or guest-physical address, bytes of one access, how many of them (a string instruction) |
+//! | `data`, `value` ? | its bytes, 32 at most; of a single access the number |
+//! | `device`, `offset`, `register` ? | the device that took it (`null`: nobody), where in it, its register's name |
+//! | `detail` ? | of another exit: its line |
+//! | `rip`, `at` ? | linear addresses: where RIP was, and the instruction's, which may be the one before |
+//! | `symbol`, `symbol_offset`, `file`, `line` ? | what is at `at` |
+//! | `instruction`, `code` ? | in words, and its bytes |
+//! | `registers` | those that have changed since this vCPU's last line, but RIP and the arithmetic flags |
+//!
+//! A trace that lost exits ends with `{"event":"dropped","exits":N}`.
+//!
 //! ```no_run
-//! use strata_inspect::trace::{Format, Options, Trace};
+//! use strata_inspect::trace::{Format, Guest, Options, Trace};
 //! use strata_vmm::{Config, Machine};
 //!
 //! let config = Config::from_toml("mode = \"real16\"\n[memory]\nsize = \"64K\"")?;
 //! // mov al, 'H'; out 0xe9, al; hlt
 //! let machine = Machine::builder(config).image(*b"\xb0H\xe6\xe9\xf4").build()?;
 //! let options = Options { format: Format::Text { colour: true }, ..Options::default() };
-//! let trace = Trace::start(&options, std::io::stderr(), Vec::new(), None)?;
-//! let memory = machine.ram().memory().clone();
-//! let outcome = machine.run_traced(|vcpu| trace.tap(vcpu, memory.clone()))?;
+//! let guest = Guest { memory: machine.ram().memory().clone(), places: Vec::new(), symbols: None };
+//! let trace = Trace::start(&options, std::io::stderr(), guest)?;
+//! let outcome = machine.run_traced(|vcpu| trace.tap(vcpu))?;
 //! let summary = trace.finish();
 //! assert_eq!((summary.events, summary.dropped), (2, 0));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod code;
 mod event;
 mod filter;
 mod json;
@@ -30,6 +51,8 @@ mod line;
 mod perfetto;
 mod place;
 mod registers;
+#[cfg(test)]
+pub(crate) mod sample;
 mod tap;
 mod text;
 mod writer;
@@ -42,9 +65,11 @@ use std::thread::{Builder, JoinHandle};
 
 pub use filter::{Filter, FilterError};
 pub use kind::Kind;
-pub(crate) use place::{address, find};
 pub use place::Place;
+pub(crate) use place::{address, find};
 pub use tap::Tap;
+
+use vm_memory::{Bytes, GuestAddress};
 
 use crate::Symbols;
 use event::Event;
@@ -58,13 +83,13 @@ pub struct Options {
     pub format: Format,
     /// Which exits it shows.
     pub filter: Filter,
-    /// For how many exits there is room while they wait to be written; each takes about 350 bytes.
+    /// For how many exits there is room while they wait to be written; each takes about 700 bytes.
     pub queue: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { format: Format::default(), filter: Filter::default(), queue: 1 << 14 }
+        Self { format: Format::default(), filter: Filter::default(), queue: 1 << 13 }
     }
 }
 
@@ -145,17 +170,29 @@ pub struct Summary {
     pub error: Option<io::Error>,
 }
 
+/// What a trace has to know of the guest.
+#[derive(Debug, Clone)]
+pub struct Guest<M> {
+    /// Its memory.
+    pub memory: M,
+    /// Where its devices are.
+    pub places: Vec<Place>,
+    /// Its symbols.
+    pub symbols: Option<Arc<Symbols>>,
+}
+
 /// A trace that is being written.
 #[derive(Debug)]
-pub struct Trace {
+pub struct Trace<M> {
+    memory: M,
     shared: Arc<Shared>,
     queue: SyncSender<Event>,
     writer: Option<JoinHandle<Written>>,
 }
 
-impl Trace {
-    /// Starts a trace to `out`, which needs no buffer of its own. `places` is where the machine's devices are, `symbols` those of
-    /// the guest; debug information is read here, which may take a second, so that it does not keep the trace waiting.
+impl<M: Bytes<GuestAddress> + Clone + Send + 'static> Trace<M> {
+    /// Starts a trace to `out`, which needs no buffer of its own. Debug information is read here, which may take a second,
+    /// so that it does not keep the trace waiting.
     ///
     /// # Errors
     ///
@@ -163,26 +200,28 @@ impl Trace {
     pub fn start(
         options: &Options,
         out: impl Write + Send + 'static,
-        places: Vec<Place>,
-        symbols: Option<Arc<Symbols>>,
+        guest: Guest<M>,
     ) -> Result<Self, StartError> {
-        let shared = Arc::new(Shared::new(options.filter.sieve(&places)?));
-        let _ = symbols.as_ref().map(|symbols| symbols.line(0));
+        let shared = Arc::new(Shared::new(options.filter.sieve(&guest.places)?));
+        let _ = guest.symbols.as_ref().map(|symbols| symbols.line(0));
         let (queue, events) = sync_channel(options.queue.max(1));
-        let reader = Reader::new(places, symbols);
+        let memory = guest.memory.clone();
+        let reader = Reader::new(guest);
         let (format, theirs) = (options.format, Arc::clone(&shared));
         let writer = Builder::new()
             .name("trace".to_owned())
             .spawn(move || writer::write(&events, &theirs, reader, (format, out)))
             .map_err(StartError::Thread)?;
-        Ok(Self { shared, queue, writer: Some(writer) })
+        Ok(Self { memory, shared, queue, writer: Some(writer) })
     }
 
-    /// What watches one vCPU, whose guest has this memory.
-    pub fn tap<M>(&self, vcpu: u8, memory: M) -> Tap<M> {
-        Tap::new(vcpu, memory, Arc::clone(&self.shared), self.queue.clone())
+    /// What watches one vCPU.
+    pub fn tap(&self, vcpu: u8) -> Tap<M> {
+        Tap::new(vcpu, self.memory.clone(), Arc::clone(&self.shared), self.queue.clone())
     }
+}
 
+impl<M> Trace<M> {
     /// Writes what is left. Taps that are still there see nothing any more. This waits for whoever reads the trace, as
     /// writing to a full pipe does.
     pub fn finish(mut self) -> Summary {
@@ -201,7 +240,7 @@ impl Trace {
     }
 }
 
-impl Drop for Trace {
+impl<M> Drop for Trace<M> {
     fn drop(&mut self) {
         self.stop();
     }

@@ -1,6 +1,5 @@
 //! The vCPU's side of a trace.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -10,6 +9,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::event::{Cpu, Event, What};
 use super::writer::Shared;
+use crate::clock::Clock;
 
 /// Watches one vCPU for a [`Trace`](super::Trace): takes clocks, registers and the instruction's bytes, and never waits.
 ///
@@ -21,39 +21,33 @@ pub struct Tap<M> {
     memory: M,
     shared: Arc<Shared>,
     queue: SyncSender<Event>,
-    /// When the guest was entered, in nanoseconds since the trace began.
-    entered: Cell<u64>,
-    /// When it came back.
-    back: u64,
+    clock: Clock,
 }
 
 impl<M> Tap<M> {
     pub(super) fn new(vcpu: u8, memory: M, shared: Arc<Shared>, queue: SyncSender<Event>) -> Self {
-        let entered = Cell::new(shared.now());
-        Self { vcpu, memory, shared, queue, entered, back: 0 }
+        let clock = Clock::new(shared.start);
+        Self { vcpu, memory, shared, queue, clock }
     }
 }
 
 impl<M: Bytes<GuestAddress> + Send> Tracer for Tap<M> {
     fn wants(&self) -> Sync {
-        // It is asked just before the guest is entered for the first time.
-        self.entered.set(self.shared.now());
+        self.clock.enter();
         Sync::All
     }
 
     #[inline]
     fn back(&mut self) {
-        self.back = self.shared.now();
+        self.clock.back();
     }
 
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
-        let handled = self.shared.now();
+        let times = self.clock.handled();
         if self.shared.wants(self.vcpu, exit) {
             let event = Event {
                 vcpu: self.vcpu,
-                back: self.back,
-                guest: self.back.saturating_sub(self.entered.get()),
-                host: handled.saturating_sub(self.back),
+                times,
                 what: What::of(exit),
                 cpu: synced.state().map(|state| Cpu::of(&self.memory, &state)),
             };
@@ -61,6 +55,6 @@ impl<M: Bytes<GuestAddress> + Send> Tracer for Tap<M> {
                 self.shared.dropped.fetch_add(1, Relaxed);
             }
         }
-        self.entered.set(self.shared.now());
+        self.clock.enter();
     }
 }

@@ -14,12 +14,12 @@ use super::writer::Render;
 mod column {
     pub(super) const VCPU: usize = 11;
     /// The ends of these two, whose numbers are flush right.
-    pub(super) const GUEST_END: usize = 22;
-    pub(super) const HOST_END: usize = 30;
-    pub(super) const AT: usize = 32;
-    pub(super) const INSTRUCTION: usize = 55;
-    pub(super) const WHAT: usize = 76;
-    pub(super) const CHANGED: usize = 104;
+    pub(super) const GUEST_END: usize = 20;
+    pub(super) const HOST_END: usize = 28;
+    pub(super) const AT: usize = 30;
+    pub(super) const INSTRUCTION: usize = 52;
+    pub(super) const WHAT: usize = 72;
+    pub(super) const CHANGED: usize = 100;
 }
 
 /// Between two fields at least.
@@ -138,11 +138,11 @@ impl Render for Text {
         let event = seen.event;
         self.line.clear(self.colour);
         let line = &mut self.line;
-        line.right(10, Style::Dim, &seconds(event.back));
+        line.right(10, Style::Dim, &seconds(event.times.back));
         line.to(column::VCPU);
         line.put(Style::Plain, &event.vcpu);
-        line.right(column::GUEST_END, Style::Dim, &micros(event.guest));
-        line.right(column::HOST_END, Style::Dim, &micros(event.host));
+        line.right(column::GUEST_END, Style::Dim, &micros(event.times.guest));
+        line.right(column::HOST_END, Style::Dim, &micros(event.times.host));
         if let Some(at) = seen.at {
             line.to(column::AT);
             match seen.symbol {
@@ -207,21 +207,13 @@ fn put_access(line: &mut Columns, access: &Access, seen: &Line<'_>) {
     // A register that is known says whether its bytes are text; any other that is written may be a console.
     let is_text = seen.register.map_or(seen.offset == 0 && verb == "out", |register| register.text);
     line.put(style, &format_args!(" {arrow} {}", Data { access, is_text }));
-    let device = seen.device.map(|(_, name)| name);
-    line.to(line.width + GAP);
-    match (device.or(seen.custom), seen.register) {
-        (Some(name), Some(register)) => {
-            line.put(Style::Magenta, &format_args!("{name}.{}", register.name));
-        }
-        (Some(name), None) if seen.offset > 0 => {
-            line.put(Style::Magenta, &format_args!("{name}+{:#x}", seen.offset));
-        }
-        (Some(name), None) => line.put(Style::Magenta, &name),
-        (None, _) => {}
+    if seen.device.or(seen.custom.map(|name| (0, name))).is_some() {
+        line.to(line.width + GAP);
+        line.put(Style::Magenta, &seen.target().unwrap_or_default());
     }
-    if device.is_none() {
-        let space = if seen.custom.is_some() { " " } else { "" };
-        line.put(Style::Dim, &format_args!("{space}(nobody)"));
+    if seen.device.is_none() {
+        line.to(line.width + GAP);
+        line.put(Style::Dim, &"(nobody)");
     }
 }
 

@@ -7,16 +7,18 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use strata_vmm::Exit;
+use vm_memory::{Bytes, GuestAddress};
 
 use super::Format;
 use super::event::Event;
 use super::filter::Sieve;
-use super::line::Reader;
+use super::line::{Line, Reader};
 
 /// What the taps and the writer both know.
 #[derive(Debug)]
 pub(super) struct Shared {
-    start: Instant,
+    /// When the trace began.
+    pub(super) start: Instant,
     sieve: Sieve,
     /// Events for which there was no room.
     pub(super) dropped: AtomicU64,
@@ -27,12 +29,6 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(sieve: Sieve) -> Self {
         Self { start: Instant::now(), sieve, dropped: AtomicU64::new(0), ended: AtomicBool::new(false) }
-    }
-
-    /// Nanoseconds since the trace began: 584 years of them.
-    #[inline]
-    pub(super) fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     #[inline]
@@ -48,7 +44,7 @@ impl Shared {
 /// One way to write a trace.
 pub(super) trait Render: Send {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()>;
-    fn event(&mut self, event: &super::line::Line<'_>, out: &mut dyn Write) -> io::Result<()>;
+    fn event(&mut self, event: &Line<'_>, out: &mut dyn Write) -> io::Result<()>;
     fn end(&mut self, dropped: u64, out: &mut dyn Write) -> io::Result<()>;
 }
 
@@ -60,10 +56,10 @@ pub(super) struct Written {
 }
 
 /// Writes events until the trace is told to end, or cannot be written any more.
-pub(super) fn write<W: Write>(
+pub(super) fn write<M: Bytes<GuestAddress>, W: Write>(
     queue: &Receiver<Event>,
     shared: &Arc<Shared>,
-    mut reader: Reader,
+    mut reader: Reader<M>,
     (format, out): (Format, W),
 ) -> Written {
     let mut written = Written::default();
@@ -79,10 +75,10 @@ pub(super) fn write<W: Write>(
     written
 }
 
-fn all(
+fn all<M: Bytes<GuestAddress>>(
     queue: &Receiver<Event>,
     shared: &Shared,
-    (reader, render): (&mut Reader, &mut dyn Render),
+    (reader, render): (&mut Reader<M>, &mut dyn Render),
     out: &mut dyn Write,
     events: &mut u64,
 ) -> io::Result<()> {
