@@ -14,6 +14,7 @@
 //! | to know why an address does (not) translate | [`walk`] |
 //! | everything that page tables map | [`PageRegions`] |
 //! | where an exception leads, and why it leads nowhere | [`deliver`], [`deliver_all`] |
+//! | to know why a processor refuses a state | [`lint`](mod@lint) |
 //! | what CPUID tells a guest | [`Cpuid`], [`cpuid::guest`], [`Baseline`] |
 //! | what else a boot needs, and what it does not | [`msr`], [`lapic`], [`fpu`] |
 //! | the state in KVM's structs | `ApplyTo` and `X86State::from_kvm` (feature `kvm`) |
@@ -48,7 +49,7 @@ pub use x86_64::{
     fpu,
     gdt::{Gdt, GdtError},
     idt::{Gate, GateError, GateKind, Idt, IdtWidth},
-    lapic,
+    lapic, lint,
     mode::{Mode, ParseModeError},
     msr,
     paging::{

@@ -10,6 +10,7 @@
 mod clock;
 pub mod disasm;
 pub mod fault;
+pub mod flight;
 pub mod profile;
 pub mod stats;
 pub mod symbols;

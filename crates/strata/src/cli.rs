@@ -10,8 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use strata_vmm::cpu::Baseline;
 
 use devices::DeviceOptions;
-pub(crate) use inspect::TraceFormat;
-use inspect::{InspectOptions, Rest};
+use inspect::Rest;
+pub(crate) use inspect::{InspectOptions, TraceFormat};
 
 /// Runs virtual machines on KVM.
 #[derive(Debug, Parser)]

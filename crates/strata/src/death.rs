@@ -1,5 +1,8 @@
 //! How a run ended, and why.
 
+use std::sync::Arc;
+
+use strata_inspect::Symbols;
 use strata_vmm::file_fault::FileState;
 use strata_vmm::machine::Place;
 use strata_vmm::vcpu::FlightRecorder;
@@ -7,13 +10,15 @@ use strata_vmm::{Config, Machine, Outcome, Stop};
 
 use crate::cli::RunOptions;
 use crate::message::say;
+use crate::tracing::{TraceError, symbols};
 use crate::watch::{Flight, Watched};
 
 /// What has to be known of a machine before it runs, for when it is dead.
 pub(crate) struct Case<'a> {
     pub(crate) options: &'a RunOptions,
     pub(crate) config: &'a Config,
-    places: Vec<Place>,
+    pub(crate) places: Vec<Place>,
+    pub(crate) symbols: Option<Arc<Symbols>>,
 }
 
 /// How a run ended, and what is to be said about it.
@@ -27,8 +32,15 @@ pub(crate) struct End {
 }
 
 impl<'a> Case<'a> {
-    pub(crate) fn of(options: &'a RunOptions, config: &'a Config, machine: &Machine) -> Self {
-        Self { options, config, places: machine.places() }
+    pub(crate) fn of(
+        options: &'a RunOptions,
+        config: &'a Config,
+        machine: &Machine,
+    ) -> Result<Self, TraceError> {
+        // Those of the image can wait until they are needed, which for most runs is never.
+        let needed = options.inspect.watches() || options.inspect.symbols.is_some();
+        let symbols = if needed { symbols(&options.inspect, &config.image)? } else { None };
+        Ok(Self { options, config, places: machine.places(), symbols: symbols.map(Arc::new) })
     }
 
     /// What a vCPU is watched by.

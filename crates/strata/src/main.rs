@@ -13,6 +13,7 @@ mod run;
 mod settings;
 mod signals;
 mod terminal;
+mod tracing;
 mod unhurried;
 mod watch;
 

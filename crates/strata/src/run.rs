@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
 use rustix::io::Errno;
+use strata_inspect::trace::Guest;
 use strata_vmm::cassette::Recorder;
 use strata_vmm::config::{ConsoleTo, LayerError, Serial};
 use strata_vmm::kvm::{CallError, StraceLog};
@@ -23,6 +24,7 @@ use crate::report::{Output, Report};
 use crate::settings;
 use crate::signals::{Blocked, Signals};
 use crate::terminal::{Input, Raw, Stdin, Window};
+use crate::tracing::{self, TraceError};
 use crate::unhurried::Unhurried;
 use crate::watch::{Recording, Watch};
 
@@ -47,6 +49,8 @@ pub(crate) enum Error {
     File { path: PathBuf, source: io::Error },
     #[error("cannot write {}: nobody reads it; start the reader of a FIFO before the run", path.display())]
     NoReader { path: PathBuf },
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     #[error("cannot read the guest's state")]
     State(#[source] CallError),
 }
@@ -55,7 +59,11 @@ impl Error {
     /// Whether the host is to blame, rather than what the user gave.
     pub(crate) fn is_the_hosts(&self) -> bool {
         match self {
-            Self::ConfigFile { .. } | Self::Config { .. } | Self::Options(_) | Self::NoReader { .. } => false,
+            Self::ConfigFile { .. }
+            | Self::Config { .. }
+            | Self::Options(_)
+            | Self::NoReader { .. }
+            | Self::Trace(_) => false,
             Self::Build(error) => error.is_the_hosts(),
             _ => true,
         }
@@ -66,9 +74,9 @@ impl Error {
 pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let config = settings::config(options)?;
     let Prepared { machine, input, output, files } = prepare(options, &config)?;
-    let case = Case::of(options, &config, &machine);
+    let case = Case::of(options, &config, &machine)?;
     let (machine, running) = begin(options, &config, machine, &input, files.are_some())?;
-    let end = if files.are_some() {
+    let end = if files.are_some() || options.inspect.watches() {
         watched(machine, files, running, &case, &output)?
     } else {
         let mut outcome = machine.run_traced(|_| case.flight())?;
@@ -202,15 +210,15 @@ impl Files<'_> {
 }
 
 /// A file that has been begun.
-struct OutputFile<'a> {
+pub(crate) struct OutputFile<'a> {
     path: &'a Path,
-    file: File,
+    pub(crate) file: File,
 }
 
 impl<'a> OutputFile<'a> {
     /// Creates or empties it. A FIFO that nobody has opened to read is refused: waiting for its reader could not be
     /// interrupted from a terminal (fifo(7)).
-    fn begin(path: &'a Path) -> Result<Self, Error> {
+    pub(crate) fn begin(path: &'a Path) -> Result<Self, Error> {
         let how = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
         let opened = open(path, how | OFlags::NONBLOCK, Mode::from_raw_mode(0o666)).and_then(|file| {
             // From here on a reader may take its time.
@@ -252,14 +260,21 @@ fn watched(
     };
 
     let log = files.report.is_some();
+    let memory = machine.ram().memory().clone();
+    let guest = Guest { memory, places: case.places.clone(), symbols: case.symbols.clone() };
+    let trace = tracing::start(&case.options.inspect, guest)?;
     let outcome = machine.run_traced(|vcpu| Watch {
         flight: case.flight(),
         log: log.then(ExitLog::default),
         tape: recorder.as_ref().map(|(_, recorder)| recorder.tracer(vcpu)),
+        tap: trace.as_ref().map(|trace| trace.tap(vcpu)),
     });
     // Whoever reads the files may take long.
     drop(running);
     let mut outcome = outcome?;
+    if let Some(trace) = trace {
+        tracing::finish(trace);
+    }
 
     if let Some((path, recorder)) = recorder {
         for vcpu in &mut outcome.vcpus {

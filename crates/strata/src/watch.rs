@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io::BufWriter;
 
+use strata_inspect::trace::Tap;
 use strata_vmm::cassette::VcpuRecorder;
 use strata_vmm::machine::InputLog;
+use strata_vmm::memory::GuestMemory;
 use strata_vmm::vcpu::{FlightRecorder, Sync, Synced};
 use strata_vmm::{Config, Exit, ExitLog, Tracer};
 
@@ -48,17 +50,24 @@ pub(crate) struct Watch {
     pub(crate) flight: Flight,
     pub(crate) log: Option<ExitLog>,
     pub(crate) tape: Option<VcpuRecorder<Recording>>,
+    pub(crate) tap: Option<Tap<GuestMemory>>,
 }
 
 impl Tracer for Watch {
     fn wants(&self) -> Sync {
-        self.flight.wants()
+        self.flight.wants().max(self.tap.wants())
+    }
+
+    fn back(&mut self) {
+        self.tap.back();
     }
 
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
         self.flight.exit(exit, synced);
         self.log.exit(exit, synced);
         self.tape.exit(exit, synced);
+        // Last, since it takes the time.
+        self.tap.exit(exit, synced);
     }
 }
 

@@ -139,7 +139,8 @@ fn one() -> Result<()> {
         raw_time(&some, EXITS);
         let raw = raw_time(&some, EXITS).saturating_sub(raw_time(&none, 0));
         strata_time::<NoTrace>(some.clone())?;
-        let strata = strata_time::<NoTrace>(some.clone())?.saturating_sub(strata_time::<NoTrace>(none.clone())?);
+        let strata =
+            strata_time::<NoTrace>(some.clone())?.saturating_sub(strata_time::<NoTrace>(none.clone())?);
         let recorder =
             strata_time::<FlightRecorder>(some)?.saturating_sub(strata_time::<FlightRecorder>(none)?);
         for (who, time) in [("floor", raw), ("strata", strata), ("recorder", recorder)] {

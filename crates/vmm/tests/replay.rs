@@ -84,7 +84,10 @@ fn one_that_goes_another_way_is_told() {
     let other = guest(3, 3);
     let error = replay(|| build(&other, ""), &outcome.vcpus[0].tracer, ReplayBudget::default()).unwrap_err();
     assert!(matches!(error, ReplayError::Diverged { exit: 4, expected: 8, .. }), "{error}");
-    assert_eq!(error.to_string(), "the guest went another way at exit 4: shutdown, where it had 8 exits in all");
+    assert_eq!(
+        error.to_string(),
+        "the guest went another way at exit 4: shutdown, where it had 8 exits in all"
+    );
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub mod idt;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub mod kvm;
 pub mod lapic;
+pub mod lint;
 pub mod mode;
 pub mod msr;
 pub mod paging;

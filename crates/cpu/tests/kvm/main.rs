@@ -9,6 +9,7 @@
 mod cpuid;
 mod delivery;
 mod entry;
+mod lint;
 mod machine;
 mod reset;
 mod translate;

@@ -35,7 +35,7 @@
 //! // mov al, 'H'; out 0xe9, al; hlt
 //! let machine = Machine::builder(config).image(*b"\xb0H\xe6\xe9\xf4").build()?;
 //! let options = Options { format: Format::Text { colour: true }, ..Options::default() };
-//! let guest = Guest { memory: machine.ram().memory().clone(), places: Vec::new(), symbols: None };
+//! let guest = Guest { memory: machine.ram().memory().clone(), places: machine.places(), symbols: None };
 //! let trace = Trace::start(&options, std::io::stderr(), guest)?;
 //! let outcome = machine.run_traced(|vcpu| trace.tap(vcpu))?;
 //! let summary = trace.finish();

@@ -52,6 +52,13 @@ pub(crate) struct InspectOptions {
     pub(crate) last_exits: usize,
 }
 
+impl InspectOptions {
+    /// Whether more than the flight recorder watches the exits.
+    pub(crate) fn watches(&self) -> bool {
+        self.trace.is_some() || self.stats.is_some() || self.profile.is_some()
+    }
+}
+
 /// How a trace is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TraceFormat {

@@ -7,7 +7,6 @@ use crate::vcpu::Buses;
 
 /// A range of ports or addresses that a device answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Place {
     /// Ports, or guest-physical addresses.
     pub space: AddressSpace,
@@ -17,6 +16,14 @@ pub struct Place {
     pub last: u64,
     /// The device's name.
     pub name: String,
+}
+
+impl Place {
+    /// Whether the device answers `at` of `space`.
+    #[inline]
+    pub fn has(&self, space: AddressSpace, at: u64) -> bool {
+        self.space == space && (self.first..=self.last).contains(&at)
+    }
 }
 
 impl Machine {
