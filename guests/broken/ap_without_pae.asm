@@ -13,10 +13,7 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "sets CR0.PG with EFER.LME set, and CR4.PAE is clear",
-;   "IDT entry 13 lies beyond the IDT's limit 0x0",
-;   "#GP at 0x11080",
-;   "vCPU 1",
+;   "the guest died of a triple fault on vCPU 1",
 ; ]
 ; ---
 ;
@@ -26,6 +23,9 @@
 ; What the processor does: the tables of long mode are those of physical-address extension, so switching
 ; paging on with EFER.LME set and CR4.PAE clear is #GP (SDM 3A 11.8.5). The IDT of this processor is
 ; empty: triple fault, which ends the machine, whatever the first processor does.
+;
+; It can't be said of all hosts what this one did: SVM's reset the registers of a processor that has shut
+; down, and two processors can't be replayed, since nobody knows in which order they ran.
 
 %include "include/gdt64.inc"
 %include "include/image.inc"

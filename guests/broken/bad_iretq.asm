@@ -18,9 +18,8 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "selector 0x80 lies beyond the GDT's limit 0x17",
+;   "#GP at 0x1000c0: selector 0x80 lies beyond the GDT's limit 0x17",
 ;   "IDT entry 13 at 0x1010d0 is not present (P=0)",
-;   "#GP at 0x1000c0",
 ;   "iretq",
 ; ]
 ; ---

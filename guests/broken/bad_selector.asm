@@ -8,8 +8,7 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "selector 0x48 lies beyond the GDT's limit 0x17",
-;   "#GP at 0x100080",
+;   "#GP at 0x100080: selector 0x48 lies beyond the GDT's limit 0x17",
 ; ]
 ; ---
 ;

@@ -8,8 +8,7 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "clears CR4.PAE in long mode",
-;   "#GP at 0x100010",
+;   "#GP at 0x100010: it clears CR4.PAE in long mode",
 ; ]
 ; ---
 ;

@@ -24,10 +24,10 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "it is an SSE instruction, and CR4.OSFXSR is clear",
-;   "pushing the frame of #UD on the stack at 0x2010",
-;   "#UD at 0x100100",
-;   "movaps [rsp-24],xmm0",
+;   "#UD at 0x100100: it is an SSE instruction, and CR4.OSFXSR is clear",
+;   "pushing the frame of #UD on the stack at 0x201018 failed: the PTE at 0xc000 is not present (P=0)",
+;   "the handler of #UD raises #UD itself, again and again",
+;   "movaps [rsp-",
 ; ]
 ; ---
 ;

@@ -8,8 +8,7 @@
 ; stop = "halted"
 ; exit_code = 10
 ; explain = [
-;   "0x100001",
-;   "no interrupt controller",
+;   "hlt at 0x100001, with interrupts on (IF=1), in a machine that has no interrupt controller",
 ; ]
 ; ---
 ;

@@ -9,18 +9,18 @@
 ; exit_code = 14
 ; explain = [
 ;   "IDT entry 6 at 0x101060 is not present (P=0)",
-;   "IDT entry 11 at 0x1010b0 is not present (P=0)",
-;   "IDT entry 8 at 0x101080 is not present (P=0): triple fault",
+;   "IDT entry 13 at 0x1010d0 is not present (P=0)",
+;   "IDT entry 8 at 0x101080 is not present (P=0)",
 ;   "#UD at 0x100080",
 ; ]
 ; ---
 ;
 ; The mistake: the IDT has a gate for the timer, and none for exceptions.
 ;
-; What the processor does: a gate that is not present is #NP, and its error code names the gate (SDM 3A
-; 7.15 "Interrupt 11"). #UD is benign, so that is not yet a double fault: #NP is delivered as any other
-; exception. That its gate is not present either makes it #DF (SDM 3A table 7-5), and the third gate that
-; is not present is the end. So four vectors have a say: 6, 11, 11 again, and 8.
+; What the processor does: an entry that is all zero is not of a gate's type, and that is looked at before
+; its P bit: #GP, whose error code names the entry (SDM 2A "INT n", 3A 7.13). #UD is benign, so this is
+; not yet a double fault: the #GP is delivered as any other exception. That its entry is no gate either
+; makes it #DF (SDM 3A table 7-5), and the third entry of the kind is the end.
 
 %include "include/idt64.inc"
 

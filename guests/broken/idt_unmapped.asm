@@ -33,13 +33,15 @@ UPPER_HALF equ  0xffff800000000000      ; PML4 entry 256
         AT      0x100080
         ud2
 
-on_invalid_opcode:
+on_exception:
         hlt                             ; never comes here
 
         GDT64
         AT      0x101000
         IDT64_BEGIN
-        VECTOR  VECTOR_UD, on_invalid_opcode
+        VECTOR  VECTOR_UD, on_exception
+        VECTOR  VECTOR_DF, on_exception
+        VECTOR  VECTOR_PF, on_exception
         IDT64_END
 
 early_pointer:

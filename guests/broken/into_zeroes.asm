@@ -11,6 +11,7 @@
 ; exit_code = 14
 ; explain = [
 ;   "#PF at 0x180000 writing 0xffff800000000000: the PML4E at 0x9800 is not present (P=0)",
+;   "the guest runs zeroes",
 ;   "add [rax],al",
 ;   "00 00",
 ; ]

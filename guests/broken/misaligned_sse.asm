@@ -8,9 +8,8 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "0x6008 is not a multiple of 16",
-;   "#GP at 0x100020",
-;   "movaps",
+;   "#GP at 0x100020 reading 0x6008: 0x6008 is not a multiple of 16",
+;   "movaps xmm0,[rsp]",
 ; ]
 ; ---
 ;

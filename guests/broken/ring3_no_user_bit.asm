@@ -24,14 +24,15 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "#PF at 0x101000 fetching 0x101000: the PTE at 0xc808 is a supervisor page (U=0), and the guest was in ring 3",
+;   "#PF at 0x101000 fetching 0x101000: the PDE at 0xb000 is a supervisor page (U=0), and the guest was in ring 3",
 ; ]
 ; ---
 ;
 ; The mistake: the page tables were made for the kernel, and nobody has set the U bit for the program.
 ;
 ; What the processor does: `iretq` succeeds, since it only loads registers. Then the first instruction of
-; ring 3 can't be fetched: a page is for ring 3 if U is set in each entry that leads to it (SDM 3A 5.6.1).
+; ring 3 can't be fetched: a page is for ring 3 if U is set in each entry that leads to it (SDM 3A 5.6.1);
+; the first that lacks it is the PDE.
 ; Error code 0x15: present, ring 3, fetch. There is a good
 ; TSS, but no IDT.
 

@@ -11,7 +11,7 @@
 ; exit_code = 20
 ; explain = [
 ;   "interrupts are off (IF=0)",
-;   "0x1000",
+;   "it spins in",
 ; ]
 ; ---
 ;

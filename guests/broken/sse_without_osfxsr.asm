@@ -8,8 +8,7 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "it is an SSE instruction, and CR4.OSFXSR is clear",
-;   "#UD at 0x100010",
+;   "#UD at 0x100010: it is an SSE instruction, and CR4.OSFXSR is clear",
 ;   "movaps xmm0,[rsi]",
 ; ]
 ; ---

@@ -26,6 +26,8 @@
 ; explain = [
 ;   "#PF at 0x100080 writing 0x200ff8: the PTE at 0xc000 is not present (P=0)",
 ;   "pushing the frame of #PF on the stack at 0x201000 failed: the PTE at 0xc000 is not present (P=0)",
+;   "the stack holds 512 times the return address 0x100085",
+;   "a recursion that does not end",
 ; ]
 ; ---
 ;

@@ -8,9 +8,8 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "#UD at 0x100010",
+;   "#UD at 0x100010: EFER.SCE is clear",
 ;   "syscall",
-;   "EFER.SCE is clear",
 ; ]
 ; ---
 ;

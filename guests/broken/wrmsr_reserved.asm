@@ -8,8 +8,7 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "sets the reserved bits 0x200 of EFER",
-;   "#GP at 0x100020",
+;   "#GP at 0x100020: it sets the reserved bits 0x200 of EFER",
 ;   "wrmsr",
 ; ]
 ; ---

@@ -11,6 +11,6 @@ fn a_frame_is_what_the_assembler_pushes() {
 fn a_handler_is_kept_by_its_vector() {
     fn handler(_: &mut Frame) {}
     set_handler(77, handler);
-    assert_eq!(HANDLERS[77].load(Relaxed), handler as usize);
+    assert_eq!(HANDLERS[77].load(Relaxed), handler as *const () as usize);
     assert_eq!(HANDLERS[78].load(Relaxed), 0);
 }

@@ -67,6 +67,31 @@ pub(crate) unsafe fn begin(address: usize) {
     if !magic.is_null() && magic.is_aligned() && unsafe { magic.read() } == MAGIC {
         START_INFO.store(address, Relaxed);
     }
+    #[cfg(target_os = "none")]
+    take_out_first_page();
+}
+
+/// Makes null pointers lead nowhere: takes the first page out of the page tables. QEMU has lists there that its start info
+/// leads to; it stays then.
+#[cfg(target_os = "none")]
+fn take_out_first_page() {
+    unsafe extern "C" {
+        /// `start.s`: what maps the first 8 MiB.
+        static mut strata_page_tables: [u64; 2048];
+    }
+    let is_used = |info: &StartInfo| {
+        let lists = [info.command_line, info.memory_map, info.module_list];
+        lists.iter().any(|&address| (1..0x1000).contains(&address))
+    };
+    if start_info().is_some_and(is_used) {
+        return;
+    }
+    // SAFETY: nothing of Rust's lies in the first page, and nobody else changes the tables now. The processor may have
+    // kept the entry (SDM vol. 3A 5.10.4).
+    unsafe {
+        (&raw mut strata_page_tables).cast::<u64>().write_volatile(0);
+        core::arch::asm!("invlpg [{}]", in(reg) 0_u64, options(nostack, preserves_flags));
+    }
 }
 
 fn start_info() -> Option<&'static StartInfo> {
@@ -97,7 +122,9 @@ fn value_of<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 
 /// The memory map; empty if the monitor gave none.
 pub fn memory_map() -> &'static [Region] {
-    let Some(info) = start_info().filter(|info| info.version >= 1 && info.memory_map != 0) else { return &[] };
+    let Some(info) = start_info().filter(|info| info.version >= 1 && info.memory_map != 0) else {
+        return &[];
+    };
     let first = info.memory_map as usize as *const Region;
     // SAFETY: the start info leads to a list of that length, which stays as it is.
     unsafe { core::slice::from_raw_parts(first, info.memory_map_entries as usize) }

@@ -153,7 +153,7 @@ interrupted:
     iretq
 
 # The first 4 GiB, each byte at its own address. The first 8 MiB by pages of 4 KiB, so that single ones can be taken
-# out: the first, for null pointers, and the one below the stack.
+# out: the one below the stack, and by `machine.rs` the first, for null pointers.
 .section .data.strata_tables, "aw", @progbits
 .balign 4096
 pml4:
@@ -175,10 +175,11 @@ page_directories:
     .quad page * 0x200000 + HUGE
     .set page, page + 1
 .endr
+.global strata_page_tables
+strata_page_tables:
 page_tables:
-    .quad 0
-.set page, 1
-.rept 2047
+.set page, 0
+.rept 2048
     .quad page * 0x1000 + TABLE
     .set page, page + 1
 .endr

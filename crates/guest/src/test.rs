@@ -110,7 +110,10 @@ const fn without_crate(path: &'static str) -> &'static str {
     let bytes = path.as_bytes();
     let mut at = 0;
     while at + 2 < bytes.len() {
-        #[expect(clippy::indexing_slicing, reason = "the condition above; iterators are not for constants yet")]
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the condition above; iterators are not for constants yet"
+        )]
         if bytes[at] == b':' && bytes[at + 1] == b':' {
             return path.split_at(at + 2).1;
         }

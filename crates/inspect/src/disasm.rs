@@ -22,7 +22,7 @@ pub const MAX_LEN: usize = 15;
 pub struct Instruction {
     /// Linear address of its first byte.
     pub address: u64,
-    /// Its 1 to [`MAX_LEN`] bytes.
+    /// Its 1 to [`MAX_LEN`] bytes; if they are no instruction, those that show it.
     pub bytes: Vec<u8>,
     /// As nasm writes it, e.g. `mov [rdi],rax`; `(bad)` where the bytes are no instruction.
     pub text: String,

@@ -22,18 +22,18 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    fn new(state: X86State) -> Self {
+    fn new(state: &X86State) -> Self {
         let memory =
             GuestMemoryMmap::from_ranges(&[(GuestAddress(0), usize::try_from(RAM).unwrap())]).unwrap();
-        Self { memory, state }
+        Self { memory, state: *state }
     }
 
     /// 64-bit code at [`CODE`]; 2 MiB mapped one to one by small pages but for page 0, which is not mapped; a flat GDT and no IDT.
-    /// RAM ends where the mapping ends, but there is a page at 0x4000_0000 that leads to no RAM.
+    /// RAM ends where the mapping ends, but there is a page at 1 GiB that leads to no RAM.
     pub(crate) fn long() -> Self {
         let mut state = X86State::long(CODE, TABLES, GDT);
         state.regs.rsp = STACK;
-        let mut lab = Self::new(state);
+        let mut lab = Self::new(&state);
         lab.map(&[]);
         lab.write(GDT, &Gdt::long64().bytes());
         lab
@@ -42,7 +42,7 @@ impl Lab {
     pub(crate) fn protected() -> Self {
         let mut state = X86State::protected(0x10_0000, GDT);
         state.regs.rsp = STACK;
-        let lab = Self::new(state);
+        let lab = Self::new(&state);
         lab.write(GDT, &Gdt::flat32().bytes());
         lab
     }
@@ -50,7 +50,7 @@ impl Lab {
     pub(crate) fn real() -> Self {
         let mut state = X86State::real(0x7c00);
         state.regs.rsp = 0x7000;
-        Self::new(state)
+        Self::new(&state)
     }
 
     /// Maps what `long` does, and these pages.

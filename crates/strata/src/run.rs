@@ -8,17 +8,22 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
 use rustix::io::Errno;
+use strata_inspect::profile::Profile;
+use strata_inspect::stats::Stats;
 use strata_inspect::trace::Guest;
 use strata_vmm::cassette::Recorder;
 use strata_vmm::config::{ConsoleTo, LayerError, Serial};
 use strata_vmm::kvm::{CallError, StraceLog};
-use strata_vmm::machine::{BuildError, RunError};
+use strata_vmm::machine::{BuildError, Place, RunError};
 use strata_vmm::vcpu::Vcpu as _;
 use strata_vmm::{Config, ExitLog, Machine, MachineBuilder};
 
 use crate::cli::RunOptions;
+use crate::counts::Counts;
 use crate::death::{Case, End};
+use crate::gdb;
 use crate::keyboard::Keyboard;
+use crate::mapping;
 use crate::message::mention;
 use crate::report::{Output, Report};
 use crate::settings;
@@ -53,6 +58,10 @@ pub(crate) enum Error {
     Trace(#[from] TraceError),
     #[error("cannot read the guest's state")]
     State(#[source] CallError),
+    #[error(transparent)]
+    Gdb(#[from] gdb::Error),
+    #[error("the machine has no processor")]
+    NoVcpu,
 }
 
 impl Error {
@@ -65,6 +74,7 @@ impl Error {
             | Self::NoReader { .. }
             | Self::Trace(_) => false,
             Self::Build(error) => error.is_the_hosts(),
+            Self::Gdb(error) => error.is_the_hosts(),
             _ => true,
         }
     }
@@ -76,6 +86,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let Prepared { machine, input, output, files } = prepare(options, &config)?;
     let case = Case::of(options, &config, &machine)?;
     let (machine, running) = begin(options, &config, machine, &input, files.are_some())?;
+    let debugger = options.inspect.gdb.as_ref().map(|at| gdb::serve(&machine, at, &case)).transpose()?;
     let end = if files.are_some() || options.inspect.watches() {
         watched(machine, files, running, &case, &output)?
     } else {
@@ -83,10 +94,21 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
         drop(running);
         case.close(&mut outcome)
     };
+    drop(debugger);
     if !options.quiet {
-        end.say();
+        end.say(options.inspect.last_exits);
     }
     Ok(end.stop.exit_code())
+}
+
+/// Builds a machine and shows its memory, without running it.
+pub(crate) fn map(options: &RunOptions) -> Result<u8, Error> {
+    let config = settings::config(options)?;
+    let mut machine = Machine::builder(config).build()?;
+    let state = machine.states().map_err(Error::State)?.into_iter().next().ok_or(Error::NoVcpu)?;
+    let to = options.inspect.map.as_deref().unwrap_or(Path::new("-"));
+    mapping::write(to, machine.ram(), &machine.places(), &state)?;
+    Ok(0)
 }
 
 /// A machine that could run, with what it will read and write.
@@ -167,6 +189,7 @@ fn begin(
         machine = machine.event_source(Box::new(signals));
         blocked = Some(mask);
     }
+
     let running = Running { terminal: input.terminal().map(Raw::new), _blocked: blocked };
     if running.terminal.is_some() && !options.quiet {
         mention(HINT);
@@ -211,7 +234,7 @@ impl Files<'_> {
 
 /// A file that has been begun.
 pub(crate) struct OutputFile<'a> {
-    path: &'a Path,
+    pub(crate) path: &'a Path,
     pub(crate) file: File,
 }
 
@@ -261,13 +284,17 @@ fn watched(
 
     let log = files.report.is_some();
     let memory = machine.ram().memory().clone();
-    let guest = Guest { memory, places: case.places.clone(), symbols: case.symbols.clone() };
-    let trace = tracing::start(&case.options.inspect, guest)?;
+    let (inspect, places) = (&case.options.inspect, Arc::<[Place]>::from(&*case.places));
+    let guest = Guest { memory: memory.clone(), places: case.places.clone(), symbols: case.symbols.clone() };
+    let trace = tracing::start(inspect, guest)?;
+    let counts = Counts::begin(inspect)?;
     let outcome = machine.run_traced(|vcpu| Watch {
         flight: case.flight(),
         log: log.then(ExitLog::default),
         tape: recorder.as_ref().map(|(_, recorder)| recorder.tracer(vcpu)),
         tap: trace.as_ref().map(|trace| trace.tap(vcpu)),
+        stats: inspect.stats.is_some().then(|| Stats::new(Arc::clone(&places))),
+        profile: inspect.profile.is_some().then(|| Profile::new(memory.clone(), Arc::clone(&places))),
     });
     // Whoever reads the files may take long.
     drop(running);
@@ -275,6 +302,7 @@ fn watched(
     if let Some(trace) = trace {
         tracing::finish(trace);
     }
+    counts.write(&outcome, case.symbols.as_deref())?;
 
     if let Some((path, recorder)) = recorder {
         for vcpu in &mut outcome.vcpus {

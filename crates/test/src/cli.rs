@@ -40,7 +40,12 @@ pub struct Options {
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     pub set: Vec<(String, String)>,
     /// The program, and what it is told as a test program: `strata-test PROGRAM --help` lists that
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM [ARGUMENTS]")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM [ARGUMENTS]"
+    )]
     pub command: Vec<OsString>,
 }
 

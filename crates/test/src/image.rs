@@ -148,7 +148,8 @@ fn records<'a, R: ReadRef<'a>>(path: &Path, data: R) -> Result<Option<Vec<GuestT
     };
     let mut tests = Vec::new();
     for record in bytes.chunks(RECORD) {
-        let words: Vec<u64> = record.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        let words: Vec<u64> =
+            record.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
         let [flags, name, len, ..] = words.as_slice() else { return Err(damaged()) };
         #[expect(clippy::cast_possible_truncation, reason = "the low half is the version")]
         let version = *flags as u32;
@@ -156,7 +157,11 @@ fn records<'a, R: ReadRef<'a>>(path: &Path, data: R) -> Result<Option<Vec<GuestT
             return Err(ImageError::Version { path: path.to_owned(), version });
         }
         let name = text(*name, *len).ok_or_else(damaged)?;
-        tests.push(GuestTest { name, ignored: flags & IGNORED != 0, should_panic: flags & SHOULD_PANIC != 0 });
+        tests.push(GuestTest {
+            name,
+            ignored: flags & IGNORED != 0,
+            should_panic: flags & SHOULD_PANIC != 0,
+        });
     }
     Ok(Some(tests))
 }

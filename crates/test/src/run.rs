@@ -109,7 +109,10 @@ pub fn run(job: Job<'_>, settings: &Settings, interrupt: &Interrupt) -> Result<R
         Some(_) if written.found => (0, String::new()),
         Some(expect) => {
             let code = settings.codes.of_stop(&stop).max(NOT_FOUND);
-            (code, format!("{}\nno line of its output has {:?}", death::describe(&mut outcome), expect.text()))
+            (
+                code,
+                format!("{}\nno line of its output has {:?}", death::describe(&mut outcome), expect.text()),
+            )
         }
         None => match settings.codes.of_stop(&stop) {
             0 => (0, String::new()),

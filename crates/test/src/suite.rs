@@ -8,6 +8,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
+use strata_vmm::Stop;
+
 use crate::cli::Harness;
 use crate::image::{GuestTest, Image};
 use crate::interrupt::Interrupt;
@@ -86,6 +88,9 @@ fn threads(harness: &Harness) -> usize {
     }
 }
 
+/// How a test of `strata-guest`'s ends that has failed, with a message.
+const FAILED: Stop = Stop::DebugExit { value: 0x11 };
+
 struct Suite<'a> {
     image: &'a Path,
     is_ours: bool,
@@ -102,7 +107,10 @@ type Ended = (usize, Result<TestResult, JobError>);
 
 impl Suite<'_> {
     /// Runs one test after the other, until there are no more.
-    #[expect(clippy::needless_pass_by_value, reason = "the results end when every thread has dropped its own")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the results end when every thread has dropped its own"
+    )]
     fn work(&self, sender: mpsc::Sender<Ended>) {
         while !self.ended.load(Relaxed) {
             let place = self.next.fetch_add(1, Relaxed);
@@ -116,7 +124,11 @@ impl Suite<'_> {
     fn run_one(&self, selected: &Selected<'_>) -> Result<TestResult, JobError> {
         let name = selected.test.name.clone();
         if selected.ignored {
-            return Ok(TestResult { name, verdict: Verdict::Ignored, written: crate::output::Written::default() });
+            return Ok(TestResult {
+                name,
+                verdict: Verdict::Ignored,
+                written: crate::output::Written::default(),
+            });
         }
         // A number is found sooner than a name, by a guest that may be slow.
         let cmdline = self.is_ours.then(|| format!("test={}", selected.index));
@@ -128,8 +140,14 @@ impl Suite<'_> {
             stdin: false,
         };
         let ran = run(job, self.settings, self.interrupt)?;
-        let verdict = if ran.is_success() { Verdict::Passed } else { Verdict::Failed(ran.why) };
         let mut written = ran.written;
+        // The guest has said why, and that it has failed is said by its being here.
+        let has_said = self.is_ours && ran.stop == FAILED && !written.bytes.is_empty();
+        let verdict = match ran.code {
+            0 => Verdict::Passed,
+            _ if has_said => Verdict::Failed(String::new()),
+            _ => Verdict::Failed(ran.why),
+        };
         if self.show {
             // It has been seen.
             written.bytes.clear();
@@ -139,7 +157,11 @@ impl Suite<'_> {
     }
 
     /// Writes results as they come; why there are no more, if that is not as it should be.
-    fn collect<W: Write>(&self, results: &mpsc::Receiver<Ended>, report: &mut Report<W>) -> Option<SuiteError> {
+    fn collect<W: Write>(
+        &self,
+        results: &mpsc::Receiver<Ended>,
+        report: &mut Report<W>,
+    ) -> Option<SuiteError> {
         let mut failed = None;
         let mut interrupted = Vec::new();
         for (place, result) in results {

@@ -143,7 +143,9 @@ fn one() -> Result<()> {
             strata_time::<NoTrace>(some.clone())?.saturating_sub(strata_time::<NoTrace>(none.clone())?);
         let recorder =
             strata_time::<FlightRecorder>(some)?.saturating_sub(strata_time::<FlightRecorder>(none)?);
-        for (who, time) in [("floor", raw), ("strata", strata), ("recorder", recorder)] {
+        let sync = strata_time::<OnlySync>(halting(access, EXITS))?
+            .saturating_sub(strata_time::<OnlySync>(halting(access, 0))?);
+        for (who, time) in [("floor", raw), ("strata", strata), ("recorder", recorder), ("sync", sync)] {
             println!("exit.{name}.{who} {:.1}", time.as_secs_f64() * 1e9 / f64::from(EXITS));
         }
     }
@@ -217,4 +219,13 @@ fn two() -> Result<()> {
     println!("two.floor {:.3}", rate(raw_many(1), raw_many(2)));
     println!("two.strata {:.3}", rate(strata_many(1)?, strata_many(2)?));
     Ok(())
+}
+
+#[derive(Default)]
+struct OnlySync;
+impl Tracer for OnlySync {
+    fn wants(&self) -> strata_vmm::vcpu::Sync {
+        strata_vmm::vcpu::Sync::General
+    }
+    fn exit(&mut self, _: &strata_vmm::Exit<'_>, _: strata_vmm::vcpu::Synced<'_>) {}
 }

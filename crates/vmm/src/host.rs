@@ -21,6 +21,7 @@
 
 mod blocked;
 mod cpuid;
+mod debugging;
 mod diagnosis;
 mod facts;
 mod features;
@@ -28,6 +29,7 @@ mod gather;
 mod slow;
 
 pub use cpuid::{BitChange, CpuidReport, NOT_IN_BASELINE, NumberChange, ProbeCpuidError, probe_cpuid};
+pub use debugging::{DebugAbilities, ProbeDebugError, probe_debugging};
 pub use diagnosis::{Check, CheckState, Diagnosis, FeatureState, Finding, Level, Limits, Virtualisation};
 pub use facts::{
     Access, Answers, Cpu, Facts, HugePages, Memory, Module, Modules, Node, TransparentHugePages, User,

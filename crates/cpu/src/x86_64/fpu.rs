@@ -29,3 +29,26 @@ impl Default for Fpu {
         Self::INIT
     }
 }
+
+/// The FPU's and SSE's registers as FXSAVE64 lays them out: x87 control words, eight x87 registers of 10 bytes in 16 each,
+/// sixteen XMM registers. SDM 1 10.5.1, table 10-2; APM 2 11.4.4, figure 11-9.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fxsave(pub [u8; Self::LEN]);
+
+impl Fxsave {
+    /// How many bytes there are.
+    pub const LEN: usize = 512;
+}
+
+impl Default for Fxsave {
+    /// As [`Fpu::INIT`], with every register zero.
+    fn default() -> Self {
+        let mut bytes = [0; Self::LEN];
+        let [low, high] = Fpu::INIT.fcw.to_le_bytes();
+        bytes[0] = low;
+        bytes[1] = high;
+        let mxcsr = Fpu::INIT.mxcsr.to_le_bytes();
+        bytes[24..28].copy_from_slice(&mxcsr);
+        Self(bytes)
+    }
+}

@@ -137,9 +137,9 @@ pub struct Limits {
     pub efer: Efer,
 }
 
-/// Linear Address Masking for supervisor addresses, with two more bits of CR3 for user addresses. SDM 3A 2.5, CR4.LAM_SUP.
+/// Linear Address Masking for supervisor addresses, with two more bits of CR3 for user addresses. SDM 3A 2.5, CR4 bit 28.
 const LAM_SUP: Cr4 = Cr4::from_bits_retain(1 << 28);
-/// Flexible return and event delivery. SDM 3A 2.5, CR4.FRED.
+/// Flexible return and event delivery. SDM 3A 2.5, CR4 bit 32.
 const FRED: Cr4 = Cr4::from_bits_retain(1 << 32);
 /// MCOMMIT, INTWB, upper address ignore, automatic IBRS (AMD). APM 2 3.1.7.
 const EFER_AMD: Efer = Efer::from_bits_retain(1 << 17 | 1 << 18 | 1 << 20 | 1 << 21);

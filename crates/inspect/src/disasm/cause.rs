@@ -143,7 +143,12 @@ impl<M: Bytes<GuestAddress>> Search<'_, '_, M> {
     }
 
     fn touches(&self, decoded: &Decoded, used: &UsedMemory, done: bool) -> bool {
-        let len = (used.memory_size().size() as u64).min(MAX_OPERAND);
+        // Of a repeated string instruction, which touches memory as often as a register says, one step.
+        let size = match used.memory_size().size() {
+            0 => decoded.memory_size().size(),
+            size => size,
+        };
+        let len = (size as u64).min(MAX_OPERAND);
         let now = self.view.state().regs;
         let stepped = stepped_back(decoded, len, &now);
         // A string instruction with a count stays where it is, but its pointers have moved on.

@@ -222,3 +222,7 @@ fn is_plausible(index: u32) -> bool {
             | 0xc001_0000..=0xc001_1fff
     )
 }
+
+#[cfg(test)]
+#[path = "control_test.rs"]
+mod tests;

@@ -21,7 +21,8 @@ mod undefined;
 
 use std::fmt;
 
-use strata_cpu::{AccessKind, Exception, RFlags, WalkFault};
+use iced_x86::{Mnemonic, Register};
+use strata_cpu::{AccessKind, Exception, RFlags, WalkFault, X86State};
 use vm_memory::{Bytes, GuestAddress};
 
 pub use control::ControlError;
@@ -34,7 +35,6 @@ pub use transfer::TargetError;
 pub use undefined::UndefinedError;
 
 use crate::View;
-use crate::wording::WalkCause;
 use step::Step;
 
 /// What becomes of the next instruction.
@@ -123,6 +123,24 @@ pub fn next<M: Bytes<GuestAddress>>(view: &View<'_, M>) -> Next {
     }
 }
 
+/// What the next instruction touches for certain, by its operands and the stack; nothing where it cannot be fetched.
+pub fn touches<M: Bytes<GuestAddress>>(view: &View<'_, M>) -> Vec<Touch> {
+    let instruction = fetch::instruction(view).ok();
+    instruction.map(|instruction| operand::touches(&Step::new(*view, instruction))).unwrap_or_default()
+}
+
+/// The state behind a `mov cr3`, if that is the next instruction: what it loads is only found to be wrong by the one after it.
+pub(crate) fn after_cr3_load<M: Bytes<GuestAddress>>(view: &View<'_, M>) -> Option<X86State> {
+    let step = Step::new(*view, fetch::instruction(view).ok()?);
+    let loads =
+        step.instruction.mnemonic() == Mnemonic::Mov && step.instruction.op0_register() == Register::CR3;
+    let cr3 = step.register(step.instruction.op1_register()).filter(|_| loads)?;
+    let mut state = *view.state();
+    state.cr3 = cr3;
+    state.regs.rip = step.instruction.next_ip();
+    Some(state)
+}
+
 /// `Ok` goes on to the next check.
 type Verdict<T = ()> = Result<T, Box<Next>>;
 
@@ -201,7 +219,7 @@ why!(
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Walk(fault) => WalkCause(fault).fmt(f),
+            Self::Walk(fault) => fault.cause().fmt(f),
             Self::Undefined(error) => error.fmt(f),
             Self::Privilege(error) => error.fmt(f),
             Self::Operand(error) => error.fmt(f),

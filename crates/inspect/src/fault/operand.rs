@@ -75,6 +75,16 @@ pub(super) fn check<M: Bytes<GuestAddress>>(step: &Step<'_, M>) -> Verdict {
     Ok(())
 }
 
+/// The linear addresses of all operands, as far as they are known.
+pub(super) fn touches<M: Bytes<GuestAddress>>(step: &Step<'_, M>) -> Vec<Touch> {
+    let linear = |memory: &UsedMemory| {
+        let address = memory.virtual_address(0, |register, _, _| step.base_or_value(register))?;
+        let address = if step.is_long64() { address } else { address & 0xffff_ffff };
+        Some(Touch { kind: kind(step, memory)?, address })
+    };
+    step.info.used_memory().iter().filter_map(linear).collect()
+}
+
 /// What is certainly done with this memory; nothing for a mask or a condition to prevent.
 fn kind<M: Bytes<GuestAddress>>(step: &Step<'_, M>, memory: &UsedMemory) -> Option<AccessKind> {
     use Mnemonic as M;
@@ -266,3 +276,7 @@ pub(super) fn pages<M: Bytes<GuestAddress>>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "operand_test.rs"]
+mod tests;

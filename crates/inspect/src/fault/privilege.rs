@@ -150,7 +150,7 @@ fn port<M: Bytes<GuestAddress>>(step: &Step<'_, M>, iopl: u8) -> Verdict {
     match bits & mask {
         0 => Ok(()),
         set => {
-            let first = set.trailing_zeros() as u16 - port % 8;
+            let first = u16::try_from(set.trailing_zeros()).unwrap_or(0).saturating_sub(port % 8);
             refuse(port.wrapping_add(first), true)
         }
     }

@@ -301,3 +301,7 @@ pub(super) fn implicit<M: Bytes<GuestAddress>>(step: &Step<'_, M>, linear: u64, 
     }
     Ok(step.read_number(linear, size).ok_or(Unknown::Operand)?)
 }
+
+#[cfg(test)]
+#[path = "selector_test.rs"]
+mod tests;

@@ -121,10 +121,7 @@ impl<'a, M: Bytes<GuestAddress>> Step<'a, M> {
 
 /// Real mode pushes no error codes. SDM 3B "8086 Emulation", "Interrupt and Exception Handling".
 pub(super) fn with_code(state: &X86State, exception: Exception) -> Exception {
-    match state.cr0.contains(Cr0::PE) {
-        true => exception,
-        false => Exception::plain(exception.vector),
-    }
+    if state.cr0.contains(Cr0::PE) { exception } else { Exception::plain(exception.vector) }
 }
 
 /// Whether a 64-bit linear address is canonical: what is above the translated bits repeats the highest of them. SDM 1 3.3.7.1.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use iced_x86::{CpuidFeature, EncodingKind, Instruction, Mnemonic, Register};
+use iced_x86::{CpuidFeature, EncodingKind, Instruction, Mnemonic, Register, UsedRegister};
 use strata_cpu::{Cr0, Cr4, Efer, Exception};
 use thiserror::Error;
 use vm_memory::{Bytes, GuestAddress};
@@ -150,9 +150,8 @@ fn floating<M: Bytes<GuestAddress>>(step: &Step<'_, M>) -> Verdict {
     let nm = |why| Err(Fault::new(Exception::NM, why).into());
     let (em, ts) = (cr0.contains(Cr0::EM), cr0.contains(Cr0::TS));
     match Unit::of(step) {
-        Unit::None => Ok(()),
         Unit::Wait if ts && cr0.contains(Cr0::MP) => nm(UndefinedError::TaskSwitched),
-        Unit::Wait => Ok(()),
+        Unit::None | Unit::Wait => Ok(()),
         Unit::Fpu if em => nm(UndefinedError::Emulated),
         Unit::Mmx | Unit::Sse if em => ud(UndefinedError::Emulated),
         Unit::Sse if !cr4.contains(Cr4::OSFXSR) => ud(UndefinedError::NoOsfxsr),
@@ -178,7 +177,7 @@ impl Unit {
         let instruction = &step.instruction;
         let uses = |test: fn(Register) -> bool| {
             let explicit = (0..instruction.op_count()).map(|number| instruction.op_register(number));
-            explicit.chain(step.info.used_registers().iter().map(|used| used.register())).any(test)
+            explicit.chain(step.info.used_registers().iter().map(UsedRegister::register)).any(test)
         };
         let vector = uses(|register| register.is_vector_register() || register.is_k());
         match instruction.mnemonic() {

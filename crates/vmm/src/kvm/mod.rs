@@ -6,6 +6,7 @@
 mod calls;
 mod capabilities;
 mod cpuid;
+mod debug;
 mod irq;
 mod kick;
 mod kick_protocol;
@@ -20,13 +21,14 @@ mod vm;
 pub use calls::{CallError, CallRecord, Calls, Probe};
 pub use capabilities::Capability;
 pub use cpuid::GuestCpuidError;
+pub use debug::{GuestDebug, Watchpoint};
 pub use irq::{IrqError, IrqFdLine, IrqIoctlLine};
 pub use kick::VcpuKicker;
 pub use open::{API_VERSION, Kvm, OpenError};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use soft_kick::SoftKick;
 pub use strace::StraceLog;
-pub use vcpu::{GuestDebug, KvmVcpu};
+pub use vcpu::KvmVcpu;
 pub use vm::{SlotFlags, Vm};
 
 /// The binding structs that appear in this module's public API, from the exact version it was built with.

@@ -5,11 +5,11 @@ use std::os::fd::AsRawFd as _;
 use std::ptr::NonNull;
 
 use kvm_bindings::{
-    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, KVM_MP_STATE_HALTED,
-    KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_guest_debug, kvm_msr_entry, kvm_regs,
-    kvm_sregs, kvm_xcrs,
+    KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_msr_entry,
+    kvm_regs, kvm_sregs, kvm_xcrs,
 };
 use kvm_ioctls::VcpuFd;
+use strata_cpu::fpu::Fxsave;
 use strata_cpu::x86_64::lapic::{Delivery, LVT_LINT0, LVT_LINT1, LapicPage};
 use strata_cpu::x86_64::msr::Msr;
 use strata_cpu::{ApplyTo as _, Cpuid, RFlags, X86State};
@@ -17,11 +17,12 @@ use strata_memory::Mapping;
 use vmm_sys_util::ioctl::ioctl;
 
 use super::calls::{CallError, Calls};
+use super::debug::GuestDebug;
 use super::kick::{KickReceiver, VcpuKicker};
 use super::kvm_run::RunPage;
 use super::vm::Vm;
 use super::{cpuid, strace};
-use crate::vcpu::{Activity, Exit, Sync, Synced, Vcpu};
+use crate::vcpu::{Activity, Exit, Hidden, Sync, Synced, Vcpu};
 
 /// `KVM_RUN`, `_IO(KVMIO, 0x80)` (api.rst 4.10).
 const KVM_RUN: libc::c_ulong = 0xae80;
@@ -40,15 +41,6 @@ pub struct KvmVcpu {
     unseen: bool,
     /// Keeps the machine and its RAM.
     _vm: Vm,
-}
-
-/// What a guest is watched for (`KVM_SET_GUEST_DEBUG`, api.rst 4.87).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct GuestDebug {
-    /// Exit after every instruction.
-    pub single_step: bool,
-    /// Exit before the instruction at one of these linear addresses: as many as the processor has, which is four.
-    pub breakpoints: Vec<u64>,
 }
 
 impl KvmVcpu {
@@ -80,7 +72,7 @@ impl KvmVcpu {
         Self { kick, page, fd, calls, unseen: false, _vm: vm.clone() }
     }
 
-    fn ioctl<T>(
+    pub(super) fn ioctl<T>(
         &self,
         name: &'static str,
         argument: impl FnOnce(Option<&T>) -> String,
@@ -144,33 +136,11 @@ impl KvmVcpu {
         self.ioctl("KVM_SET_LAPIC", |_| "...".to_owned(), |fd| fd.set_lapic(&state))
     }
 
-    /// Has the guest stop at what `debug` says; `GuestDebug::default()` ends that.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel answered. More than four breakpoints are `EINVAL` without a call.
-    pub fn set_guest_debug(&self, debug: &GuestDebug) -> Result<(), CallError> {
-        let name = "KVM_SET_GUEST_DEBUG";
-        let Some(registers) = debug_registers(&debug.breakpoints) else {
-            return Err(CallError { call: name, source: io::Error::from_raw_os_error(libc::EINVAL) });
-        };
-        let mut control = 0;
-        if debug.single_step {
-            control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
-        }
-        if !debug.breakpoints.is_empty() {
-            control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
-        }
-        let mut request = kvm_guest_debug { control, ..Default::default() };
-        request.arch.debugreg = registers;
-        self.ioctl(name, |_| "...".to_owned(), |fd| fd.set_guest_debug(&request))
-    }
-
-    fn regs(&self) -> Result<kvm_regs, CallError> {
+    pub(super) fn regs(&self) -> Result<kvm_regs, CallError> {
         self.ioctl("KVM_GET_REGS", strace::regs, VcpuFd::get_regs)
     }
 
-    fn sregs(&self) -> Result<kvm_sregs, CallError> {
+    pub(super) fn sregs(&self) -> Result<kvm_sregs, CallError> {
         self.ioctl("KVM_GET_SREGS", strace::sregs, VcpuFd::get_sregs)
     }
 
@@ -262,33 +232,28 @@ impl Vcpu for KvmVcpu {
     fn kicker(&self) -> VcpuKicker {
         self.kick.kicker()
     }
-}
 
-/// DR0..DR3 and DR7 for execution breakpoints (SDM vol. 3, 18.2.4: Ln enables, R/W and LEN 0 mean execution). Bit 10
-/// of DR7 reads as one.
-fn debug_registers(breakpoints: &[u64]) -> Option<[u64; 8]> {
-    let mut registers = [0; 8];
-    let mut control = 1 << 10;
-    for (n, &address) in breakpoints.iter().enumerate() {
-        if n > 3 {
-            return None;
-        }
-        *registers.get_mut(n)? = address;
-        control |= 1 << (2 * n);
+    fn set_guest_debug(&mut self, debug: &GuestDebug) -> Result<(), CallError> {
+        KvmVcpu::set_guest_debug(self, debug)
     }
-    registers[7] = control;
-    Some(registers)
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    fn inject_breakpoint(&mut self, debug: &GuestDebug) -> Result<(), CallError> {
+        KvmVcpu::inject_breakpoint(self, debug)
+    }
 
-    #[test]
-    fn four_execution_breakpoints_are_what_the_processor_has() {
-        assert_eq!(debug_registers(&[]), Some([0, 0, 0, 0, 0, 0, 0, 0x400]));
-        assert_eq!(debug_registers(&[0x1005, 0x2000]), Some([0x1005, 0x2000, 0, 0, 0, 0, 0, 0x405]));
-        assert!(debug_registers(&[1, 2, 3, 4]).is_some());
-        assert_eq!(debug_registers(&[1, 2, 3, 4, 5]), None);
+    fn fpu(&mut self) -> Result<Fxsave, CallError> {
+        self.fxsave()
+    }
+
+    fn set_fpu(&mut self, fpu: &Fxsave) -> Result<(), CallError> {
+        self.set_fxsave(fpu)
+    }
+
+    fn hidden(&mut self) -> Result<Hidden, CallError> {
+        self.read_hidden()
+    }
+
+    fn set_hidden(&mut self, hidden: &Hidden) -> Result<(), CallError> {
+        self.write_hidden(hidden)
     }
 }

@@ -13,7 +13,7 @@ use super::{Activity, Vcpu};
 use crate::kvm::{CallError, VcpuKicker};
 
 use debugger::Hold;
-pub use debugger::{Debugger, Held};
+pub use debugger::{DebugFilter, Debugger, Held};
 
 /// How long a paused or stopped vCPU may take before it is kicked again.
 const KICK_AGAIN: Duration = Duration::from_millis(5);

@@ -15,7 +15,7 @@ mod trace;
 
 pub use activity::Activity;
 pub(crate) use activity::Exits;
-pub use control::{Control, Debugger, Held};
+pub use control::{Control, DebugFilter, Debugger, Held};
 pub use exit::{DebugEvent, Exit};
 pub use flight::{FlightRecorder, Recorded};
 pub use pin::{HostCpus, PinError};
@@ -27,8 +27,9 @@ pub use thread::{Finished, Plan, run_here, spawn};
 pub use trace::{ExitLog, NoTrace, Tracer};
 
 use strata_cpu::X86State;
+use strata_cpu::fpu::Fxsave;
 
-use crate::kvm::{CallError, VcpuKicker};
+use crate::kvm::{CallError, GuestDebug, VcpuKicker};
 
 /// What the loops need of a virtual processor: KVM's, or one that a test scripts.
 pub trait Vcpu: Send {
@@ -79,4 +80,73 @@ pub trait Vcpu: Send {
 
     /// A handle that ends [`run`](Self::run) from any thread.
     fn kicker(&self) -> VcpuKicker;
+
+    /// Has the guest stop at what `debug` says, and nowhere else.
+    ///
+    /// # Errors
+    ///
+    /// The call that failed: `EINVAL` for more than four breakpoints and watchpoints, `ENOTSUP`, which is the default's, from
+    /// a vCPU that cannot.
+    fn set_guest_debug(&mut self, _debug: &GuestDebug) -> Result<(), CallError> {
+        Err(unsupported())
+    }
+
+    /// As [`set_guest_debug`](Self::set_guest_debug), and raises #BP: what came back as a software breakpoint was an `int3` of
+    /// the guest's own.
+    ///
+    /// # Errors
+    ///
+    /// As for [`set_guest_debug`](Self::set_guest_debug).
+    fn inject_breakpoint(&mut self, _debug: &GuestDebug) -> Result<(), CallError> {
+        Err(unsupported())
+    }
+
+    /// The registers of FPU and SSE.
+    ///
+    /// # Errors
+    ///
+    /// The call that failed; `ENOTSUP`, which is the default's, from a vCPU that has none.
+    fn fpu(&mut self) -> Result<Fxsave, CallError> {
+        Err(unsupported())
+    }
+
+    /// Replaces the registers of FPU and SSE; what AVX and its successors have beyond them stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// The call that failed, with `EINVAL` for reserved bits of MXCSR.
+    fn set_fpu(&mut self, _fpu: &Fxsave) -> Result<(), CallError> {
+        Err(unsupported())
+    }
+
+    /// What a debugger wants to see beside [`state`](Self::state).
+    ///
+    /// # Errors
+    ///
+    /// As for [`fpu`](Self::fpu).
+    fn hidden(&mut self) -> Result<Hidden, CallError> {
+        Err(unsupported())
+    }
+
+    /// Replaces that.
+    ///
+    /// # Errors
+    ///
+    /// The call that failed, with `EINVAL` for values that the processor does not take.
+    fn set_hidden(&mut self, _hidden: &Hidden) -> Result<(), CallError> {
+        Err(unsupported())
+    }
+}
+
+/// Registers that no boot sets and no report shows, but a debugger does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// `IA32_KERNEL_GS_BASE`: what SWAPGS exchanges with the base of GS. SDM vol. 2, "SWAPGS".
+    pub kernel_gs_base: u64,
+    /// The task priority: interrupts of this class and below wait. SDM vol. 3A, "Task Priority in IA-32e Mode".
+    pub cr8: u64,
+}
+
+fn unsupported() -> CallError {
+    CallError { call: "debugging", source: std::io::Error::from_raw_os_error(libc::ENOTSUP) }
 }

@@ -95,6 +95,7 @@ impl Membership {
         while matches!(going, Ok(true)) {
             going = match run(&mut vcpu, buses, &mut limits, &mut tracer) {
                 Ok(Pause::Kicked) => self.control.go_on(&mut answered, &mut vcpu),
+                Ok(Pause::Stop(stop)) if self.control.passes_over(self.index, &stop, &mut vcpu) => Ok(true),
                 Ok(Pause::Stop(stop)) => {
                     // Either the machine ends here, or a debugger looks at it first.
                     let held = self.control.hold(self.index, &stop);

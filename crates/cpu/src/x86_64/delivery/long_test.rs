@@ -129,7 +129,7 @@ fn a_bad_code_segment_is_found() {
                     w.flip_pte(0, 2);
                 },
                 "#PF(0x3) at 0x528: IDT entry 6 names selector 0x28, whose descriptor at 0x528 cannot be marked as \
-                 accessed: the PTE at 0xc000 is read-only (W=0), and CR0.WP is set",
+                 accessed: the PTE at 0xc000 is present but read-only (W=0), and CR0.WP is set",
             ),
         ],
     );
@@ -156,7 +156,7 @@ fn a_bad_stack_is_found() {
                     w.flip_pte(0x6000, 2);
                 },
                 "#PF(0x3) at 0x6ff8: pushing the frame of #UD on the stack at 0x7010 failed: \
-                 the PTE at 0xc030 is read-only (W=0), and CR0.WP is set",
+                 the PTE at 0xc030 is present but read-only (W=0), and CR0.WP is set",
             ),
             (
                 |w| w.state.regs.rsp = 1 << 63,

@@ -18,7 +18,7 @@ const CR0_KNOWN: Cr0 = Cr0::PE
     .union(Cr0::NW)
     .union(Cr0::CD)
     .union(Cr0::PG);
-/// LAM_U57 and LAM_U48. SDM 3A 5.5.2, table 5-12.
+/// Linear address masking for user addresses, of 57 and of 48 bits. SDM 3A 5.5.2, table 5-12.
 const CR3_LAM: u64 = 1 << 61 | 1 << 62;
 const UPPER: u64 = 0xffff_ffff << 32;
 

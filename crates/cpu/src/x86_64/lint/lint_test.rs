@@ -55,7 +55,7 @@ fn any_state_can_be_looked_at() {
             state.efer = Efer::from_bits_retain(efer);
             let [cs, ss, ds, es, fs, gs, tr, ldt] = segments.try_into().unwrap();
             (state.gdt.limit, state.idt) = (limits[0], TableRegister { base, limit: limits[1] });
-            X86State { cs, ss, ds, es, fs, gs, tr, ldt, ..state }
+            X86State { cs, ds, es, fs, gs, ss, tr, ldt, ..state }
         },
     );
     proptest!(config(), |(state in state, width: u8, seed: u64)| {
@@ -182,9 +182,8 @@ fn page_directory_pointers_are_loaded_with_cr3() {
 fn a_state_whose_memory_is_there_has_no_findings() {
     let tables = PageTables::identity(0x9000, 4 << 30, PageSize::Size2M, Access::RWX).unwrap();
     let memory = |at: u64| {
-        let (_, page) = match tables.pages().find(|(start, _)| *start == at & !0xfff) {
-            Some(found) => found,
-            None => return (at < 0x10_0000).then_some(0),
+        let Some((_, page)) = tables.pages().find(|(start, _)| *start == at & !0xfff) else {
+            return (at < 0x10_0000).then_some(0);
         };
         page.as_chunks()
             .0

@@ -50,12 +50,11 @@ fn code(state: &X86State, findings: &mut Findings) {
         findings.add(Rule::CodeNotPresent, Register::Cs, "P", 0);
     }
     match cs.kind {
-        SegmentKind::Code { accessed: true, .. } => {}
+        // Data as real mode can leave it behind: "unrestricted guest" allows it.
+        SegmentKind::Code { accessed: true, .. } | SegmentKind::DATA => {}
         SegmentKind::Code { .. } => {
             findings.add(Rule::NotAccessed, Register::Cs, "type", cs.kind.type_bits().into());
         }
-        // As real mode can leave it behind; "unrestricted guest" allows it.
-        SegmentKind::DATA => {}
         kind => findings.add(Rule::CodeType, Register::Cs, "type", kind.type_bits().into()),
     }
     if cs.long && !is_long(state) {
@@ -64,11 +63,11 @@ fn code(state: &X86State, findings: &mut Findings) {
     if is_64_bit(state) && cs.big {
         findings.add(Rule::CodeLongAndBig, Register::Cs, "D", 1);
     }
-    let ring = state.ss.dpl & 3;
+    let (ring, dpl) = (state.ss.dpl & 3, cs.dpl & 3);
     let agrees = match cs.kind {
-        SegmentKind::Code { conforming: true, .. } => cs.dpl & 3 <= ring,
-        SegmentKind::Code { .. } => cs.dpl & 3 == ring,
-        SegmentKind::Data { .. } => cs.dpl & 3 == 0,
+        SegmentKind::Code { conforming: true, .. } => dpl <= ring,
+        SegmentKind::Code { .. } => dpl == ring,
+        SegmentKind::Data { .. } => dpl == 0,
         _ => true,
     };
     if !agrees {

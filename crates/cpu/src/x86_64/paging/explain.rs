@@ -221,8 +221,8 @@ impl fmt::Display for Cause<'_> {
         write!(f, "the {level} at {entry_at:#x} ")?;
         match why {
             FaultReason::Reserved { bits } => write!(f, "has reserved bits {bits:#x} set"),
-            FaultReason::ReadOnly if *cpl == 3 => f.write_str("is read-only (W=0)"),
-            FaultReason::ReadOnly => f.write_str("is read-only (W=0), and CR0.WP is set"),
+            FaultReason::ReadOnly if *cpl == 3 => f.write_str("is present but read-only (W=0)"),
+            FaultReason::ReadOnly => f.write_str("is present but read-only (W=0), and CR0.WP is set"),
             FaultReason::NoExecute => f.write_str("forbids execution (NX=1)"),
             FaultReason::Supervisor => f.write_str("is a supervisor page (U=0), and the guest was in ring 3"),
             FaultReason::Smep => f.write_str("is a user page (U=1), and CR4.SMEP is set"),

@@ -161,6 +161,9 @@ pub struct PageRegions {
     pub windows: Vec<Window>,
     /// Also by linear address.
     pub broken: Vec<BrokenEntry>,
+    /// Where tables lie, physical addresses with the names of their entries, in the order in which they were found; as
+    /// many as regions at most.
+    pub tables: Vec<(u64, Level)>,
     /// How many entries were looked at.
     pub entries: u64,
     /// The linear address at which a limit was reached; of those from there on nothing is known.
@@ -283,6 +286,11 @@ impl<R: FnMut(u64) -> Option<u64>> Reader<'_, R> {
     /// Goes through a table and those below; breaks off at a linear address.
     fn table(&mut self, levels: &'static [Level], table: &Table) -> ControlFlow<u64> {
         let Some((&level, below)) = levels.split_first() else { return ControlFlow::Continue(()) };
+        let visits = self.visits.entry((table.at, level)).or_default();
+        *visits += 1;
+        if *visits == 1 && self.found.tables.len() < self.limits.regions {
+            self.found.tables.push((table.at, level));
+        }
         // The top table of PAE paging has four entries only.
         let bits = self.shape.index_bits.min(self.shape.width - table.shift);
         let mut reachable = true;
@@ -339,7 +347,7 @@ impl<R: FnMut(u64) -> Option<u64>> Reader<'_, R> {
             return self.page(region(virt, phys, len, rights));
         }
         let at = step.entry & PageEntry::ADDRESS;
-        if let Some(kind) = self.window(at, table.at, step.level) {
+        if let Some(kind) = self.window(at, table.at, below) {
             return self.push_window(Window { virt, len, table: at, kind, writable: rights.writable });
         }
         self.path.push(table.at);
@@ -349,14 +357,14 @@ impl<R: FnMut(u64) -> Option<u64>> Reader<'_, R> {
         found
     }
 
-    /// Whether the table at `at`, which an entry of `level` in `parent` points to, is not to be gone through.
-    fn window(&mut self, at: u64, parent: u64, level: Level) -> Option<WindowKind> {
+    /// Whether the table at `at`, which has entries of the first of `levels` and to which `parent` leads, is not to be
+    /// gone through.
+    fn window(&self, at: u64, parent: u64, levels: &[Level]) -> Option<WindowKind> {
         if at == parent || self.path.contains(&at) {
             return Some(WindowKind::Loop);
         }
-        let visits = self.visits.entry((at, level)).or_default();
-        *visits += 1;
-        (*visits > VISITS).then_some(WindowKind::Shared)
+        let visits = levels.first().and_then(|level| self.visits.get(&(at, *level)));
+        visits.is_some_and(|visits| *visits >= VISITS).then_some(WindowKind::Shared)
     }
 
     /// Above the bits that are translated an address repeats the highest of them, in long mode.

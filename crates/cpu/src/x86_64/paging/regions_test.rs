@@ -131,6 +131,8 @@ fn tables_shared_everywhere_are_listed_a_few_times() {
     assert_eq!(found.truncated_at, None);
     assert!(found.entries <= 512 + 3 * 512 * u64::from(VISITS), "{}", found.entries);
     assert!(found.windows.iter().all(|window| window.kind == WindowKind::Shared));
+    let tables = [(0x1000, Level::Pml4e), (0x2000, Level::Pdpte), (0x3000, Level::Pde), (0x4000, Level::Pte)];
+    assert_eq!(found.tables, tables);
     assert_eq!(found.regions.len(), 512 * VISITS as usize);
     assert_eq!(found.aliases(5000).len(), 5000, "any two of them are the same page");
 }

@@ -9,13 +9,14 @@ use kvm_ioctls::VcpuExit;
 use raw_cpuid::{CpuId, Hypervisor};
 use strata_cpu::lint::{Limits, Verdict, lint, lint_memory};
 use strata_cpu::x86_64::cpuid::{Cpuid, Leaf};
-use strata_cpu::{Access, ApplyTo as _, Cr4, Mapping, PageSize, PageTables, TableRegister, X86State};
+use strata_cpu::{Access, ApplyTo as _, Cr4, Efer, Mapping, PageSize, PageTables, TableRegister, X86State};
 
-use crate::machine::{Machine, RAM};
+use crate::machine::{Machine, RAM, not_run};
 use states::{Fate, LONG, PROTECTED, bad_states, good_states};
 
 const GDT: u64 = 0x500;
-const CODE: u64 = 0x7c00;
+const IP: u16 = 0x7c00;
+const CODE: u64 = IP as u64;
 const TABLES: u64 = 0x9000;
 /// For 32-bit paging, the same pages as [`TABLES`] maps.
 const TABLES_32: u64 = 0x8000;
@@ -112,6 +113,20 @@ fn the_kernel_runs_what_the_linter_finds_nothing_in() {
         assert_eq!(lint(&state, &limits(&machine)), [], "{name}");
         assert_eq!(fate(&mut machine, &state), Fate::Runs, "{name}");
     }
+}
+
+/// LME before PG, as every way into long mode has it for a few instructions.
+#[test]
+fn long_mode_can_be_enabled_before_it_is_active() {
+    let mut state = PROTECTED;
+    state.efer |= Efer::LME;
+    assert_eq!(lint(&state, &Limits::ALL), []);
+    let what = "entry with LME and without paging";
+    if column() == Some(1) {
+        return not_run(what, "QEMU's SVM does not come back from it");
+    }
+    let Some(mut machine) = machine(what) else { return };
+    assert_eq!(fate(&mut machine, &state), Fate::Runs);
 }
 
 /// What each of these points to is wrong, and whether the first instruction minds.

@@ -2,17 +2,21 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use vmm_sys_util::eventfd::EventFd;
+use rustix::event::{EventfdFlags, eventfd};
 
 use super::{Control, Phase, State};
-use crate::vcpu::{Stop, Vcpu};
+use crate::vcpu::{DebugEvent, Stop, Vcpu};
 
 /// Something to be done with a vCPU, on its own thread.
 type Job = Box<dyn FnOnce(&mut dyn Vcpu) + Send>;
+
+/// Asked on a vCPU's thread whether a debug event is to be passed over: the vCPU then goes on as if there had been none, and
+/// no other is disturbed. Takes the vCPU's number.
+pub type DebugFilter = Arc<dyn Fn(u8, &DebugEvent, &mut dyn Vcpu) -> bool + Send + Sync>;
 
 /// A debugger that is attached to a machine: while there is one, what would end the machine pauses it instead, and is
 /// told here.
@@ -21,7 +25,7 @@ type Job = Box<dyn FnOnce(&mut dyn Vcpu) + Send>;
 #[derive(Debug)]
 pub struct Debugger {
     control: Control,
-    event: Arc<EventFd>,
+    event: Arc<OwnedFd>,
 }
 
 /// A vCPU that came to a stop with a debugger attached.
@@ -37,7 +41,8 @@ pub struct Held {
 /// The debugger's part of [`State`].
 #[derive(Default)]
 pub(super) struct Hold {
-    event: Option<Arc<EventFd>>,
+    event: Option<Arc<OwnedFd>>,
+    filter: Option<DebugFilter>,
     held: VecDeque<Held>,
     jobs: Vec<(u8, Job)>,
     /// vCPUs that stay where they are while the others run.
@@ -46,13 +51,13 @@ pub(super) struct Hold {
 
 impl std::fmt::Debug for Hold {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { event, held, jobs, frozen } = self;
+        let Self { event, filter: _, held, jobs, frozen } = self;
         f.debug_struct("Hold")
             .field("is_attached", &event.is_some())
             .field("held", held)
             .field("jobs", &jobs.len())
             .field("frozen", frozen)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,7 +81,7 @@ impl Hold {
     fn wake(&self) {
         if let Some(event) = &self.event {
             // Fails only on a full counter, and then it is readable already.
-            let _ = event.write(1);
+            let _ = rustix::io::write(event, &1u64.to_ne_bytes());
         }
     }
 }
@@ -103,7 +108,7 @@ impl Control {
     ///
     /// The process has no file descriptor left.
     pub fn attach(&self) -> io::Result<Option<Debugger>> {
-        let event = Arc::new(EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?);
+        let event = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         let mut state = self.state();
         if state.hold.event.is_some() {
             return Ok(None);
@@ -114,6 +119,14 @@ impl Control {
         }
         drop(state);
         Ok(Some(Debugger { control: self.share(), event }))
+    }
+
+    /// Whether the debugger, if there is one, lets a vCPU pass over this.
+    pub(in crate::vcpu) fn passes_over(&self, index: u8, stop: &Stop, vcpu: &mut dyn Vcpu) -> bool {
+        let Stop::Debug(event) = stop else { return false };
+        // Asked without the lock: it may take its time.
+        let filter = self.state().hold.filter.clone();
+        filter.is_some_and(|filter| filter(index, event, vcpu))
     }
 
     /// A vCPU has come to a stop: whether a debugger holds the machine because of it. Then the vCPU goes to
@@ -145,7 +158,7 @@ impl Debugger {
     /// machine's end.
     pub fn seen(&self) {
         // Fails when it was not readable.
-        let _ = self.event.read();
+        let _ = rustix::io::read(&*self.event, &mut [0; 8]);
     }
 
     /// Pauses every vCPU and returns when all wait; `false` if the machine has ended.
@@ -159,6 +172,12 @@ impl Debugger {
         state.hold.frozen = (0..state.vcpus()).filter(|&vcpu| !who(vcpu)).collect();
         drop(state);
         self.control.resume();
+    }
+
+    /// Says which debug events to pass over from now on; `None`: none of them. Without it a debugger that single-steps in
+    /// search of something would have to pause and resume the machine at every instruction.
+    pub fn filter(&self, filter: Option<DebugFilter>) {
+        self.control.state().hold.filter = filter;
     }
 
     /// How many vCPUs have begun to run.
@@ -208,6 +227,12 @@ impl State {
 impl AsRawFd for Debugger {
     fn as_raw_fd(&self) -> RawFd {
         self.event.as_raw_fd()
+    }
+}
+
+impl AsFd for Debugger {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
     }
 }
 
