@@ -41,8 +41,10 @@ pub fn describe(outcome: &mut Outcome<Watch>, remains: &Remains<'_>) -> String {
     let again = || Machine::builder(remains.machine.clone()).build();
     match remains.postmortem.look(outcome, Some(&symbols), watched, Some(&again)) {
         Ok(Some(found)) => {
-            // Writing to a text cannot fail.
-            let _ = write!(text, "\n{}", found.explanation);
+            // Of a `hlt` that the guest meant there is nothing to explain. Writing to a text cannot fail.
+            if !found.explanation.sentences.is_empty() {
+                let _ = write!(text, "\n{}", found.explanation);
+            }
             let last = found.exits.get(found.exits.len().saturating_sub(EXITS)..).unwrap_or_default();
             if !last.is_empty() {
                 let _ = write!(text, "\nits last exits:");
