@@ -31,6 +31,7 @@ fn breakpoints_watchpoints_and_steps_stop_where_they_should() {
     let run = Debugged::start(strata(&image).arg("--wait"), &socket);
     let mut gdb = Client::connect(&socket);
     assert_eq!(gdb.register(EIP), 0x7c00);
+    gdb.send("qRcmd,686f7374"); for _ in 0..4 { eprint!("{}", gdb.line()); } gdb.packet();
     // By whatever means.
     assert_eq!(gdb.ask("Z0,7c03,1"), "OK");
     assert_eq!(gdb.ask("vCont;c"), "T05thread:01;swbreak:;");
