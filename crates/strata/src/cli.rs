@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use strata_vmm::cpu::Baseline;
 
 use devices::DeviceOptions;
-use inspect::InspectOptions;
+pub(crate) use inspect::InspectOptions;
 
 /// Runs virtual machines on KVM.
 #[derive(Debug, Parser)]

@@ -67,7 +67,7 @@ impl Error {
 pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let config = config(options)?;
     let dirty_log = config.memory.dirty_log;
-    let debugged = (config.image.clone(), config.kvm.clone(), config.cpus);
+    let debugger = crate::gdb::Plan::of(&config, &options.inspect)?;
     let port_at_stdio = config.console.iter().position(|console| console.to == ConsoleTo::Stdio);
     let has_stdio = port_at_stdio.is_some();
     // Found once: a guest without a serial port has nobody to type to.
@@ -127,11 +127,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
         blocked = Some(mask);
     }
 
-    let (image, device, cpus) = &debugged;
-    let debugger = match &options.inspect.gdb {
-        Some(address) => Some(crate::gdb::serve(&machine, address, options.inspect.wait, (image, device, *cpus))?),
-        None => None,
-    };
+    let debugger = debugger.map(|plan| plan.serve(&machine, |setup| setup)).transpose()?;
     let running = Running { terminal: input.terminal().map(Raw::new), _blocked: blocked };
     if running.terminal.is_some() && !options.quiet {
         mention(HINT);

@@ -56,7 +56,8 @@ fn session(socket: &Path, symbols: Option<&Path>, commands: &[&str]) -> String {
 fn contains(printed: &str, expected: &[&str]) {
     let mut rest = printed;
     for piece in expected {
-        let at = rest.find(piece).unwrap_or_else(|| panic!("no {piece:?} from here on: {rest}\nin: {printed}"));
+        let at =
+            rest.find(piece).unwrap_or_else(|| panic!("no {piece:?} from here on: {rest}\nin: {printed}"));
         rest = &rest[at + piece.len()..];
     }
 }

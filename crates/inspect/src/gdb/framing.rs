@@ -103,11 +103,13 @@ impl Framing {
         if self.is_too_long {
             return Input::TooLong;
         }
-        let Some((body, [b'#', checksum @ ..])) = packet.split_at_checked(packet.len().saturating_sub(3)) else {
+        let Some((body, [b'#', checksum @ ..])) = packet.split_at_checked(packet.len().saturating_sub(3))
+        else {
             return Input::Damaged;
         };
         let sum = body.iter().skip(1).fold(0u8, |sum, byte| sum.wrapping_add(*byte));
-        let stated = std::str::from_utf8(checksum).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let stated =
+            std::str::from_utf8(checksum).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
         if stated == Some(sum) {
             self.has_seen_any = true;
             Input::Packet(packet)

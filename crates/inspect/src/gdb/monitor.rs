@@ -180,7 +180,8 @@ fn registers(vcpu: u8, state: &X86State) -> String {
         ("ldt", &state.ldt),
     ];
     let regs = &state.regs;
-    let _ = writeln!(text, "rip {:#018x}  rsp {:#018x}  rflags {:#x}", regs.rip, regs.rsp, regs.rflags.bits());
+    let _ =
+        writeln!(text, "rip {:#018x}  rsp {:#018x}  rflags {:#x}", regs.rip, regs.rsp, regs.rflags.bits());
     for (name, segment) in segments {
         let _ = writeln!(
             text,

@@ -162,7 +162,26 @@ impl<M: Memory> Session<M> {
                 let mode: &[u8] = if self.guest.is_physical { b"1" } else { b"0" };
                 return self.answer(mode);
             }
-            [b'Q', b'q', b'e', b'm', b'u', b'.', b'P', b'h', b'y', b'M', b'e', b'm', b'M', b'o', b'd', b'e', b':', mode] => {
+            [
+                b'Q',
+                b'q',
+                b'e',
+                b'm',
+                b'u',
+                b'.',
+                b'P',
+                b'h',
+                b'y',
+                b'M',
+                b'e',
+                b'm',
+                b'M',
+                b'o',
+                b'd',
+                b'e',
+                b':',
+                mode,
+            ] => {
                 self.guest.is_physical = *mode == b'1';
                 return self.answer(b"OK");
             }

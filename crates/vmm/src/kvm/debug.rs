@@ -91,16 +91,21 @@ impl KvmVcpu {
         }
         state.region[XSTATE_BV] |= 0b11;
         #[allow(unsafe_code, reason = "the call reads as much as the guest's state is long")]
-        self.ioctl("KVM_SET_XSAVE", |_| "...".to_owned(), |fd| {
-            // SAFETY: the kernel reads more than the struct's 4096 bytes only for state that was enabled for guests by
-            // arch_prctl(ARCH_REQ_XCOMP_GUEST_PERM), which nothing here calls.
-            unsafe { fd.set_xsave(&state) }
-        })
+        self.ioctl(
+            "KVM_SET_XSAVE",
+            |_| "...".to_owned(),
+            |fd| {
+                // SAFETY: the kernel reads more than the struct's 4096 bytes only for state that was enabled for guests by
+                // arch_prctl(ARCH_REQ_XCOMP_GUEST_PERM), which nothing here calls.
+                unsafe { fd.set_xsave(&state) }
+            },
+        )
     }
 
     pub(super) fn read_hidden(&self) -> Result<Hidden, CallError> {
         let asked = || Msrs::from_entries(&[kvm_msr_entry { index: KERNEL_GS_BASE, ..Default::default() }]);
-        let refused = || CallError { call: "KVM_GET_MSRS", source: io::Error::from_raw_os_error(libc::EINVAL) };
+        let refused =
+            || CallError { call: "KVM_GET_MSRS", source: io::Error::from_raw_os_error(libc::EINVAL) };
         let mut msrs = asked().map_err(|_| refused())?;
         self.ioctl("KVM_GET_MSRS", |_| "...".to_owned(), |fd| fd.get_msrs(&mut msrs))?;
         let kernel_gs_base = msrs.as_slice().first().map_or(0, |msr| msr.data);
