@@ -9,6 +9,7 @@
 ; output = ""
 ; stop = { kind = "budget", budget = "wall" }
 ; exit_code = 20
+; explain = ["it spins in one instruction at 0x100000, and interrupts are off (IF=0)"]
 ; ---
 ;
 ; Without interrupts, exits or a hlt nothing inside gives control back. The host has to interrupt

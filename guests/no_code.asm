@@ -7,6 +7,7 @@
 ; output = ""
 ; stop = "internal-error"
 ; exit_code = 22
+; explain = ["there is no RAM at 0xd0000000"]
 ; ---
 ;
 ; Data can be read from a device, instructions can't: KVM_EXIT_MMIO has no way to fetch code. KVM

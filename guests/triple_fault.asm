@@ -7,6 +7,7 @@
 ; output = ""
 ; stop = "triple-fault"
 ; exit_code = 14
+; explain = ["#UD at 0x100008", "IDT entry 6 lies beyond the IDT's limit 0x0"]
 ; ---
 ;
 ; The #UD finds no gate for vector 6, that is a second exception, whose handler at vector 8 (double

@@ -41,6 +41,12 @@ struct Ability {
 const ABILITIES: &[Ability] = &[
     // TCG did not look at the debug registers that a guest's guest has been given.
     Ability { name: "hw-breakpoint", words: "hardware breakpoints", missing_on: &[Kvm::OldQemu] },
+    // A gate's code segment is taken as it is; in real mode the IDT's limit doesn't count.
+    Ability {
+        name: "delivery-checks",
+        words: "every check of an exception's delivery",
+        missing_on: &[Kvm::Pvm],
+    },
     // Setting CR0.PG without EFER.LME is silently undone by SET_SREGS.
     Ability { name: "paging32", words: "32-bit paging", missing_on: &[Kvm::Pvm] },
     // What a distribution's kernel needs: where ring 0 is emulated, many instructions that it uses are not known.

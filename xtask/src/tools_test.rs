@@ -91,7 +91,9 @@ fn two_who_need_it_at_once_install_it_once() {
         let ask = || machine.tools(true, true).ensure(&NASM).unwrap();
         let others = [scope.spawn(ask), scope.spawn(ask), scope.spawn(ask)];
         ask();
-        others.map(|other| other.join().unwrap());
+        for other in others {
+            other.join().unwrap();
+        }
     });
     assert_eq!(machine.calls(), ["apt-get install -y nasm"]);
 }

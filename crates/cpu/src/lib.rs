@@ -12,6 +12,9 @@
 //! | a descriptor table in guest memory | [`Gdt`], [`Idt`], [`Tss64`], [`Tss32`] |
 //! | page tables in guest memory | [`PageTables`] |
 //! | to know why an address does (not) translate | [`walk`] |
+//! | everything that page tables map | [`PageRegions`] |
+//! | where an exception leads, and why it leads nowhere | [`deliver`], [`deliver_all`] |
+//! | to know why a processor refuses a state | [`lint`](mod@lint) |
 //! | what CPUID tells a guest | [`Cpuid`], [`cpuid::guest`], [`Baseline`] |
 //! | what else a boot needs, and what it does not | [`msr`], [`lapic`], [`fpu`] |
 //! | the state in KVM's structs | `ApplyTo` and `X86State::from_kvm` (feature `kvm`) |
@@ -39,18 +42,20 @@ pub mod x86_64;
 pub use x86_64::kvm::ApplyTo;
 pub use x86_64::{
     cpuid::{self, Baseline, Cpuid, ParseBaselineError, Topology},
+    delivery::{self, Attempt, Chain, Delivered, DeliveryError, DeliveryFault, deliver, deliver_all},
     descriptor::{Descriptor, EncodeError, SystemDescriptor},
     exception::{self, Exception, VectorName},
     flags::{Cr0, Cr4, Efer, PageEntry, PageFaultCode, RFlags},
     fpu,
     gdt::{Gdt, GdtError},
     idt::{Gate, GateError, GateKind, Idt, IdtWidth},
-    lapic,
+    lapic, lint,
     mode::{Mode, ParseModeError},
     msr,
     paging::{
-        Access, AccessKind, FaultReason, Level, MapError, Mapping, PageSize, PageTables, PageTablesBuilder,
-        ParseAccessError, ParsePageSizeError, Translation, WalkContext, WalkFault, WalkStep, walk,
+        Access, AccessKind, Alias, BrokenEntry, FaultReason, Level, MapError, Mapping, PageRegion,
+        PageRegions, PageSize, PageTables, PageTablesBuilder, ParseAccessError, ParsePageSizeError,
+        RegionLimits, Translation, WalkContext, WalkFault, WalkStep, Window, WindowKind, walk,
     },
     segment::{Segment, SegmentKind},
     state::{Registers, TableRegister, X86State},

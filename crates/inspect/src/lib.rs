@@ -7,8 +7,31 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod clock;
+pub mod core;
+pub mod disasm;
+pub mod explain;
+pub mod fault;
+pub mod flight;
 #[cfg(feature = "gdb")]
 pub mod gdb;
+pub mod map;
+pub mod profile;
+pub mod stats;
+pub mod symbols;
+#[cfg(test)]
+mod testing;
+pub mod trace;
 pub mod view;
 
+pub use disasm::Instruction;
+pub use map::Map;
+pub use symbols::Symbols;
 pub use view::View;
+
+#[cfg(test)]
+mod seeds_test;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use strata_vmm::cpu::Baseline;
 
 use devices::DeviceOptions;
-pub(crate) use inspect::InspectOptions;
+use inspect::Rest;
+pub(crate) use inspect::{InspectOptions, TraceFormat};
 
 /// Runs virtual machines on KVM.
 #[derive(Debug, Parser)]
@@ -26,6 +27,15 @@ pub(crate) enum Command {
     #[command(after_long_help = EXIT_CODES)]
     #[command(args_override_self = true)]
     Run(Box<RunOptions>),
+
+    /// Run a guest and print every exit: what it did, where, and what it cost
+    Trace(Rest),
+
+    /// Run a guest and draw which of its functions its exits come from, as a flame graph
+    Profile(Rest),
+
+    /// Show a guest's memory before its first instruction: the physical map and the page tables
+    Map(Rest),
 
     /// Show whether this host can run guests, and how well
     ///
@@ -159,9 +169,6 @@ pub(crate) struct RunOptions {
     #[command(flatten)]
     pub(crate) devices: DeviceOptions,
 
-    #[command(flatten)]
-    pub(crate) inspect: InspectOptions,
-
     /// Stop after this many exits [budget.exits]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     budget_exits: Option<String>,
@@ -193,6 +200,9 @@ pub(crate) struct RunOptions {
     /// Print every KVM call and mapping on standard error, in strace's notation
     #[arg(long, help_heading = "Output")]
     pub(crate) show_ioctls: bool,
+
+    #[command(flatten)]
+    pub(crate) inspect: InspectOptions,
 
     /// Do not say on standard error how the guest ended
     #[arg(short, long, help_heading = "Output")]

@@ -3,16 +3,22 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod counts;
+mod death;
 mod doctor;
 mod escape;
 mod gdb;
 mod keyboard;
+mod mapping;
 mod message;
 mod report;
 mod run;
+mod settings;
 mod signals;
 mod terminal;
+mod tracing;
 mod unhurried;
+mod watch;
 
 use std::error::Error;
 use std::mem::ManuallyDrop;
@@ -21,7 +27,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, RunOptions};
 
 /// musl's own allocator maps and unmaps pages for every few allocations: two dozen system calls in a start. This one
 /// takes 64 KiB at a time (docs/performance.md).
@@ -40,19 +46,24 @@ fn main() -> ExitCode {
     let parsed = options.try_get_matches_from_mut(std::env::args_os());
     let cli = match parsed.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version go to standard output; a reader that has gone away is no reason to complain.
-            let _ = error.print();
-            let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            return if asked_for { ExitCode::SUCCESS } else { ExitCode::from(BAD_INPUT) };
-        }
+        Err(error) => return ExitCode::from(refuse(&error)),
     };
     message::mention_warnings();
-    let result = match &cli.command {
-        Command::Run(options) => run::run(options).map_err(|error| {
+    let told = |ended: Result<u8, run::Error>| {
+        ended.map_err(|error| {
             let code = if error.is_the_hosts() { HOST_FAILED } else { BAD_INPUT };
             (code, in_one_line(&error))
-        }),
+        })
+    };
+    let again = |options: Result<RunOptions, clap::Error>, run: fn(&RunOptions) -> _| match options {
+        Ok(options) => told(run(&options)),
+        Err(error) => Ok(refuse(&error)),
+    };
+    let result = match &cli.command {
+        Command::Run(options) => told(run::run(options)),
+        Command::Trace(rest) => again(rest.trace(), run::run),
+        Command::Profile(rest) => again(rest.profile(), run::run),
+        Command::Map(rest) => again(rest.map(), run::map),
         Command::Doctor(options) => doctor::doctor(options).map_err(|error| (BAD_INPUT, in_one_line(&error))),
     };
     match result {
@@ -62,6 +73,14 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// Says what is wrong with the command line, or what was asked about it.
+fn refuse(error: &clap::Error) -> u8 {
+    // Help and version go to standard output; a reader that has gone away is no reason to complain.
+    let _ = error.print();
+    let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if asked_for { 0 } else { BAD_INPUT }
 }
 
 /// An error and its causes, outermost first.

@@ -6,15 +6,17 @@ use std::io::{self, BufWriter, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use strata_inspect::explain::Explanation;
 use strata_vmm::cpu::X86State;
 use strata_vmm::kvm::CallError;
 use strata_vmm::memory::vm_memory::{Bytes as _, GuestAddress};
 use strata_vmm::vcpu::Vcpu as _;
-use strata_vmm::{Budget, ExitLog, Outcome, Stop};
+use strata_vmm::{Budget, Config, ExitLog, Outcome, Stop};
 
 use crate::cli::Dump;
-use crate::run::Watch;
+use crate::death::End;
 use crate::terminal::Stdout;
+use crate::watch::Watch;
 
 /// Everything that can be said of a run. Addresses and register values are hexadecimal strings: JSON's numbers do not
 /// hold 64 bits.
@@ -30,6 +32,14 @@ pub(crate) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     dirty: Option<Vec<String>>,
     registers: BTreeMap<&'static str, String>,
+    /// What the flight recorder has kept, of an abnormal end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    last_exits: Vec<String>,
+    /// Why the guest died.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<String>,
+    /// Whether that is the guest's own fault.
+    accused: bool,
 }
 
 impl Report {
@@ -37,13 +47,13 @@ impl Report {
     pub(crate) fn new(
         outcome: &mut Outcome<Watch>,
         dumps: &[Dump],
-        dirty_log: bool,
+        config: &Config,
         output: &[u8],
     ) -> Result<Self, CallError> {
         let mut exits = Vec::new();
         for vcpu in &outcome.vcpus {
             let name = if vcpu.index == 0 { String::new() } else { format!("vcpu{}: ", vcpu.index) };
-            let Some(log) = &vcpu.tracer.0 else { continue };
+            let Some(log) = &vcpu.tracer.log else { continue };
             for (count, line) in log.lines() {
                 let times = if *count > 1 { format!("{count} * ") } else { String::new() };
                 exits.push(format!("{name}{times}{line}"));
@@ -57,8 +67,11 @@ impl Report {
             None => BTreeMap::new(),
         };
         // After the state: reading that completes what the last exit began, which may write to memory.
-        let dirty =
-            if dirty_log { Some(outcome.dirty_pages()?.into_iter().map(hex).collect()) } else { None };
+        let dirty = if config.memory.dirty_log {
+            Some(outcome.dirty_pages()?.into_iter().map(hex).collect())
+        } else {
+            None
+        };
         Ok(Self {
             stop: details(&outcome.stop),
             text: outcome.stop.to_string(),
@@ -67,14 +80,24 @@ impl Report {
             exit_count: outcome
                 .vcpus
                 .iter()
-                .filter_map(|vcpu| vcpu.tracer.0.as_ref())
+                .filter_map(|vcpu| vcpu.tracer.log.as_ref())
                 .map(ExitLog::count)
                 .sum(),
             output: String::from_utf8_lossy(output).into_owned(),
             memory: dumps.iter().map(|dump| (hex(dump.address), memory(outcome, *dump))).collect(),
             dirty,
             registers,
+            last_exits: Vec::new(),
+            explanation: None,
+            accused: false,
         })
+    }
+
+    /// Adds what was found out about the end.
+    pub(crate) fn explain(&mut self, end: &End) {
+        self.last_exits.clone_from(&end.exits);
+        self.accused = end.explanation.as_ref().is_some_and(Explanation::is_accusation);
+        self.explanation = end.explanation.as_ref().map(ToString::to_string);
     }
 
     pub(crate) fn write_to(&self, file: File) -> io::Result<()> {

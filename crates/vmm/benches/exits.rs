@@ -1,5 +1,5 @@
 //! What an exit costs, in ns: the raw loop of `KVM_RUN`, and Strata's loop through a bus of 16 devices to one that
-//! discards.
+//! discards, without and with the flight recorder.
 //!
 //! `exits one` measures one port and one memory access, `exits two` what two vCPUs reach together. Without either
 //! nothing is done. A guest makes a fixed number of exits, and what the same guest without exits takes is subtracted.
@@ -13,7 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use strata_vmm::devices::{Device, Effect};
-use strata_vmm::{Config, Machine, MachineBuilder, Stop};
+use strata_vmm::vcpu::FlightRecorder;
+use strata_vmm::{Config, Machine, MachineBuilder, NoTrace, Stop, Tracer};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -122,10 +123,10 @@ fn raw_time(code: &[u8], exits: u32) -> Duration {
     begin.elapsed()
 }
 
-fn strata_time(code: Vec<u8>) -> Result<Duration> {
+fn strata_time<T: Tracer + Default + 'static>(code: Vec<u8>) -> Result<Duration> {
     let machine = builder("", code)?.build()?;
     let begin = Instant::now();
-    let outcome = machine.run()?;
+    let outcome = machine.run_traced(|_| T::default())?;
     let time = begin.elapsed();
     assert_eq!(outcome.stop, Stop::Halted);
     Ok(time)
@@ -137,9 +138,14 @@ fn one() -> Result<()> {
         // Once for the caches.
         raw_time(&some, EXITS);
         let raw = raw_time(&some, EXITS).saturating_sub(raw_time(&none, 0));
-        strata_time(some.clone())?;
-        let strata = strata_time(some)?.saturating_sub(strata_time(none)?);
-        for (who, time) in [("floor", raw), ("strata", strata)] {
+        strata_time::<NoTrace>(some.clone())?;
+        let strata =
+            strata_time::<NoTrace>(some.clone())?.saturating_sub(strata_time::<NoTrace>(none.clone())?);
+        let recorder =
+            strata_time::<FlightRecorder>(some)?.saturating_sub(strata_time::<FlightRecorder>(none)?);
+        let sync = strata_time::<OnlySync>(halting(access, EXITS))?
+            .saturating_sub(strata_time::<OnlySync>(halting(access, 0))?);
+        for (who, time) in [("floor", raw), ("strata", strata), ("recorder", recorder), ("sync", sync)] {
             println!("exit.{name}.{who} {:.1}", time.as_secs_f64() * 1e9 / f64::from(EXITS));
         }
     }
@@ -213,4 +219,13 @@ fn two() -> Result<()> {
     println!("two.floor {:.3}", rate(raw_many(1), raw_many(2)));
     println!("two.strata {:.3}", rate(strata_many(1)?, strata_many(2)?));
     Ok(())
+}
+
+#[derive(Default)]
+struct OnlySync;
+impl Tracer for OnlySync {
+    fn wants(&self) -> strata_vmm::vcpu::Sync {
+        strata_vmm::vcpu::Sync::General
+    }
+    fn exit(&mut self, _: &strata_vmm::Exit<'_>, _: strata_vmm::vcpu::Synced<'_>) {}
 }

@@ -60,7 +60,7 @@ pub mod testing;
 pub mod vcpu;
 
 pub use config::{Config, ConfigError};
-pub use machine::{BuildError, Machine, MachineBuilder, Outcome, RunError};
+pub use machine::{BuildError, EntryWarning, Machine, MachineBuilder, Outcome, RunError};
 pub use vcpu::{Budget, Control, Exit, ExitLog, NoTrace, Stop, Tracer};
 
 pub use event_manager;

@@ -172,3 +172,47 @@ impl DeviceMut for Count {
         Effect::None
     }
 }
+
+#[test]
+fn an_entry_state_that_no_processor_takes_is_refused_by_the_rule_it_breaks() {
+    if common::kvm("entry states").is_none() {
+        return;
+    }
+    // Bit 1 is what KVM puts right.
+    let said = refused(builder("memory.size = \"64K\"\nregisters.rflags = 0x28000"));
+    assert_eq!(
+        said,
+        "the guest cannot be entered: RFLAGS is 0x8000, but bits 63:22, 15, 5 and 3 must be 0 (SDM 3C, checks on guest \
+         RIP, RFLAGS and SSP); processors refuse to enter the guest; RFLAGS is 0x28000, but bit 1 is always 1 (SDM 3C, \
+         checks on guest RIP, RFLAGS and SSP); KVM lets it pass; RFLAGS.VM is 0x1, but virtual-8086 mode exists in \
+         protected mode only: clear RFLAGS.VM (SDM 3C, checks on guest RIP, RFLAGS and SSP); processors refuse to enter \
+         the guest"
+    );
+    let error = builder("memory.size = \"64K\"\nregisters.rflags = 0x28002").build().unwrap_err();
+    assert!(!error.is_the_hosts());
+    let machine = builder("memory.size = \"64K\"\nregisters.rflags = 0").build().unwrap();
+    assert_eq!(machine.entry_warnings().len(), 1);
+}
+
+#[test]
+fn what_a_guest_will_die_of_can_be_told_beforehand() {
+    if common::kvm("entry states").is_none() {
+        return;
+    }
+    assert_eq!(builder("memory.size = \"64K\"").build().unwrap().entry_warnings(), []);
+    let config = "
+        load_at = 0x10000
+        [memory]
+        size = \"1M\"
+        [paging]
+        tables_at = 0x20000
+        map = [{ virt = 0, phys = 0, size = \"1M\", access = \"rw\" }]
+    ";
+    let config = Config::from_toml(config).unwrap();
+    let machine = Machine::builder(config).image(*b"\xeb\xfe").build().unwrap();
+    let said: Vec<_> = machine.entry_warnings().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        ["the first instruction, at 0x10000, cannot be fetched: the PTE at 0x23080 forbids execution (NX=1)"]
+    );
+}

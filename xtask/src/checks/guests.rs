@@ -91,7 +91,8 @@ fn make_wrong(runner: &Runner, guests: &[Guest], kind: Kind) -> io::Result<Optio
     for guest in guests.iter().filter(is_here).chain(guests.iter().filter(is_there)) {
         let text = fs::read_to_string(&guest.path)?;
         let Some(wrong) = falsify(&text, kind) else { continue };
-        let path = runner.scratch.join(format!("{}-{}.asm", guest.name, kind.key()));
+        let name = guest.name.replace('/', "-");
+        let path = runner.scratch.join(format!("{name}-{}.asm", kind.key()));
         fs::write(&path, wrong)?;
         return Ok(Some(path));
     }
@@ -168,6 +169,7 @@ mod tests {
 ; dirty = ["0x1000"]
 ; registers = { rax = 5 }
 ; exit_code = 10
+; explain = ["the guest halted"]
 ; ---
     hlt ; after
 "#;

@@ -8,6 +8,7 @@ mod examples;
 mod guests;
 mod linux_tests;
 mod more;
+mod os_tests;
 mod readme;
 mod rig_tests;
 mod steps;

@@ -45,6 +45,8 @@ const RUNS: &[Run] = &[
     kicks("kicks_from_many_threads", &[("KICKS", "250000")]),
     kicks("a_guest_that_exits_all_the_time", &[("KICKS", "200")]),
     kicks("a_guest_that_never_exits", &[("KICKS", "200")]),
+    // States that a processor refuses: hosts of other kinds than this refuse others.
+    Run { program: ("cpu", "kvm"), filter: Some("lint::"), environment: &[] },
 ];
 
 pub(super) fn run(context: &Context) -> Result<Report, Box<dyn Error>> {

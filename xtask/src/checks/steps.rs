@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use super::{
     Context, Report, Step, cargo_tests, consumers, debian_tests, device_tests, examples, guests, linux_tests,
-    readme, rig_tests,
+    os_tests, readme, rig_tests,
 };
 use crate::lint as rules;
 use crate::process::capture;
@@ -32,6 +32,7 @@ const STEPS: &[(bool, Step)] = &[
     (THOROUGH, Step { name: "Linux in the rig", run: linux_tests::run }),
     (THOROUGH, Step { name: "devices in the rig", run: device_tests::run }),
     (THOROUGH, Step { name: "Debian in the rig", run: debian_tests::run }),
+    (THOROUGH, Step { name: "outside OS project", run: os_tests::run }),
     (THOROUGH, Step { name: "examples", run: examples::run }),
     (THOROUGH, Step { name: "crates alone", run: alone }),
     (THOROUGH, Step { name: "documentation", run: documentation }),

@@ -21,10 +21,11 @@ pub(crate) enum Kind {
     Dirty,
     Registers,
     ExitCode,
+    Explain,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Stop,
         Self::Exits,
         Self::ExitsContain,
@@ -33,6 +34,7 @@ impl Kind {
         Self::Dirty,
         Self::Registers,
         Self::ExitCode,
+        Self::Explain,
     ];
 
     /// Its key in the header's table `expect`.
@@ -46,6 +48,7 @@ impl Kind {
             Self::Dirty => "dirty",
             Self::Registers => "registers",
             Self::ExitCode => "exit_code",
+            Self::Explain => "explain",
         }
     }
 }
@@ -82,6 +85,7 @@ pub(crate) fn deviations(expect: &Expect, report: &Report, code: i32) -> Vec<Dev
             expect.registers.as_ref().and_then(|expected| registers(expected, &report.registers)),
         ),
         (Kind::ExitCode, expect.exit_code.filter(|expected| *expected != code).map(|it| pair(&it, &code))),
+        (Kind::Explain, explain(expect.explain.as_deref(), report)),
     ];
     found.into_iter().filter_map(|(kind, lines)| Some(Deviation { kind, lines: lines? })).collect()
 }
@@ -192,6 +196,23 @@ fn registers(expected: &BTreeMap<String, Number>, seen: &BTreeMap<String, Value>
             }
             None => lines.push(format!("{name}: expected {value}, not reported")),
         }
+    }
+    if_any(lines)
+}
+
+/// What of `expected` is not said, or, if nothing is expected, what is held against a guest that did nothing wrong.
+fn explain(expected: Option<&[String]>, report: &Report) -> Option<Vec<String>> {
+    let said = report.explanation.as_deref().unwrap_or("nothing");
+    let mut lines = match expected {
+        Some(expected) => {
+            let missing = expected.iter().filter(|sentence| !said.contains(sentence.as_str()));
+            missing.map(|sentence| format!("expected {sentence}")).collect()
+        }
+        None if report.accused => vec!["expected no accusation".to_owned()],
+        None => Vec::new(),
+    };
+    if !lines.is_empty() {
+        lines.extend(said.lines().map(|line| format!("seen     {line}")));
     }
     if_any(lines)
 }

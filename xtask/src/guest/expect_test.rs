@@ -112,6 +112,26 @@ fn any_other_exit_status_deviates() {
 }
 
 #[test]
+fn a_sentence_that_is_not_said_deviates() {
+    assert_eq!(after(|report| report["explanation"] = json!("it died of #UD")), [Kind::Explain]);
+    assert_eq!(after(|report| report["explanation"] = Value::Null), [Kind::Explain]);
+    assert_eq!(after(|report| report["accused"] = json!(false)), [], "the sentences are what counts");
+}
+
+#[test]
+fn an_accusation_of_a_guest_that_expects_none_deviates() {
+    let healthy = Expect { explain: None, ..expectation() };
+    assert_eq!(against(&healthy, samples::report(), 4), [Kind::Explain]);
+    let mut report = samples::report();
+    report["accused"] = json!(false);
+    assert_eq!(against(&healthy, report.clone(), 4), [], "an explanation may be neutral");
+    for key in ["accused", "explanation"] {
+        report.as_object_mut().unwrap().remove(key);
+    }
+    assert_eq!(against(&healthy, report, 4), []);
+}
+
+#[test]
 fn several_deviations_are_all_named() {
     let found = after(|report| {
         report["output"] = json!("");

@@ -16,6 +16,7 @@
 //! ; dirty = [0x1000]
 //! ; registers = { rax = 5, rsp = "0xffffffff80000000" }
 //! ; exit_code = 0
+//! ; explain = ["#PF at 0x100010"]      # of a broken guest: what strata must say about its death
 //! ; ---
 //! ```
 
@@ -63,6 +64,8 @@ pub(crate) struct Expect {
     pub(crate) registers: Option<BTreeMap<String, Number>>,
     /// Exit status of strata.
     pub(crate) exit_code: Option<i32>,
+    /// Each of these must be said when the guest's death is explained. Without it nothing must be held against the guest.
+    pub(crate) explain: Option<Vec<String>>,
 }
 
 /// How the run must stop.

@@ -33,6 +33,7 @@ memory = { 0x6000 = "aabb ccdd" }
 dirty = [0x1000, "0x2000"]
 registers = { rax = 5, rsp = "0xffff_ffff_8000_0000" }
 exit_code = 3
+explain = ["died of #UD"]
 "#,
     ))
     .unwrap();
@@ -48,6 +49,7 @@ exit_code = 3
     assert_eq!(expect.dirty.unwrap(), [Number(0x1000), Number(0x2000)]);
     assert_eq!(expect.registers.unwrap()["rsp"], Number(0xffff_ffff_8000_0000));
     assert_eq!(expect.exit_code, Some(3));
+    assert_eq!(expect.explain.unwrap(), ["died of #UD"]);
 }
 
 #[test]

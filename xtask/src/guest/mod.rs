@@ -1,4 +1,4 @@
-//! Guests: found in guests/, described by their headers, run, and compared with what they must do.
+//! Guests: found in guests/ and guests/broken/, described by their headers, run, and compared with what they must do.
 //!
 //! `header` says what must come out, `report` what did, `expect` compares the two (`notation` is how exits are written
 //! in both, `diff` how a difference is shown), `run` makes it happen, here or by `in_rig`.
@@ -22,10 +22,13 @@ pub(crate) use header::{Bytes, Header, HeaderError, Number, split};
 pub(crate) use run::{Failure, Seen};
 pub(crate) use run::{Outcome, Row, Runner, Show, run_all};
 
+/// The folder, below the guests', of those that do something wrong on purpose.
+pub(crate) const BROKEN: &str = "broken";
+
 /// One guest: an assembler file with a header.
 #[derive(Debug)]
 pub(crate) struct Guest {
-    /// The file's name without `.asm`.
+    /// The file's name without `.asm`; `broken/` before it if it is one of those.
     pub(crate) name: String,
     pub(crate) path: PathBuf,
     pub(crate) header: Header,
@@ -63,31 +66,43 @@ impl Guest {
         Ok(Self { name, path: path.to_owned(), header })
     }
 
-    /// Every guest in `folder`, by name. Only `*.asm` in the folder itself; what guests include is below it.
-    pub(crate) fn all(folder: &Path) -> Result<Vec<Self>, GuestError> {
-        names(folder)?.iter().map(|name| Self::read(&file(folder, name))).collect()
+    /// Reads the guest of this name in `folder`.
+    fn of(folder: &Path, name: String) -> Result<Self, GuestError> {
+        let guest = Self::read(&folder.join(format!("{name}.asm")))?;
+        Ok(Self { name, ..guest })
     }
 
-    /// The guest that somebody means by `word`: the path of an `.asm` file, or a name in `folder`.
+    /// Every guest in `folder`, by name, and then those in [`BROKEN`] below it. What guests include is in another
+    /// folder below.
+    pub(crate) fn all(folder: &Path) -> Result<Vec<Self>, GuestError> {
+        names(folder)?.into_iter().map(|name| Self::of(folder, name)).collect()
+    }
+
+    /// The guest that somebody means by `word`: a name in `folder`, or the path of an `.asm` file.
     pub(crate) fn named(folder: &Path, word: &str) -> Result<Self, GuestError> {
-        let is_path = word.contains('/') || Path::new(word).extension().is_some_and(|ending| ending == "asm");
-        if is_path {
+        if Path::new(word).extension().is_some_and(|ending| ending == "asm") {
             return Self::read(Path::new(word));
         }
         let names = names(folder)?;
         if names.iter().any(|name| name == word) {
-            return Self::read(&file(folder, word));
+            return Self::of(folder, word.to_owned());
         }
         let near = names.into_iter().filter(|name| is_near(word, name)).collect();
         Err(GuestError::Unknown { name: word.to_owned(), near })
     }
 }
 
-fn file(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}.asm"))
+/// The guests in `folder`, and in [`BROKEN`] below it if that is there.
+fn names(folder: &Path) -> Result<Vec<String>, GuestError> {
+    let mut names = names_in(folder)?;
+    let broken = folder.join(BROKEN);
+    if broken.is_dir() {
+        names.extend(names_in(&broken)?.into_iter().map(|name| format!("{BROKEN}/{name}")));
+    }
+    Ok(names)
 }
 
-fn names(folder: &Path) -> Result<Vec<String>, GuestError> {
+fn names_in(folder: &Path) -> Result<Vec<String>, GuestError> {
     let failed = |source| GuestError::Read { path: folder.display().to_string(), source };
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {

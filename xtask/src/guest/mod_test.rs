@@ -21,6 +21,16 @@ fn all_guests_are_found_by_name_and_nothing_else() {
 }
 
 #[test]
+fn broken_guests_come_last_and_are_named_with_their_folder() {
+    let folder = guests(&["sum", "broken/null", "broken/loop"]);
+    let names: Vec<String> = Guest::all(folder.path()).unwrap().into_iter().map(|guest| guest.name).collect();
+    assert_eq!(names, ["sum", "broken/loop", "broken/null"]);
+    assert_eq!(Guest::named(folder.path(), "broken/null").unwrap().name, "broken/null");
+    let error = Guest::named(folder.path(), "null").unwrap_err().to_string();
+    assert!(error.contains("did you mean broken/null?"), "{error}");
+}
+
+#[test]
 fn a_guest_is_named_by_its_name_or_by_a_path() {
     let folder = guests(&["hello"]);
     assert_eq!(Guest::named(folder.path(), "hello").unwrap().name, "hello");

@@ -21,6 +21,11 @@ pub(crate) struct Report {
     /// Of the first vCPU.
     #[serde(default)]
     pub(crate) registers: BTreeMap<String, Value>,
+    /// What is to be said about the guest's end; absent where there is nothing.
+    pub(crate) explanation: Option<String>,
+    /// Whether the explanation says that the guest did something wrong.
+    #[serde(default)]
+    pub(crate) accused: bool,
 }
 
 impl Report {

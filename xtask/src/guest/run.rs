@@ -188,7 +188,9 @@ impl Runner {
 
     /// Makes the image and the configuration, and removes what an earlier run left.
     pub(super) fn prepare(&self, guest: &Guest) -> Result<Files, Failure> {
-        let file = |ending: &str| self.scratch.join(format!("{}.{ending}", guest.name));
+        // Side by side, also those of another folder.
+        let name = guest.name.replace('/', "-");
+        let file = |ending: &str| self.scratch.join(format!("{name}.{ending}"));
         let files =
             Files { image: file("bin"), config: file("toml"), report: file("json"), log: file("log") };
         let failed = |source| self.files(source);

@@ -118,6 +118,7 @@ fn every_kind_of_wrong_expectation_fails_by_its_name() {
         (Kind::Dirty, samples::EXPECT, "[0x2000, ", "["),
         (Kind::Registers, samples::EXPECT, "rax = 5", "rax = 6"),
         (Kind::ExitCode, samples::EXPECT, "exit_code = 4", "exit_code = 0"),
+        (Kind::Explain, samples::EXPECT, "no IDT", "no GDT"),
     ] {
         let outcome = place.run(&place.guest("", right));
         assert_eq!(outcome.tally(), Tally::PASSED, "{kind:?}: {outcome:?}");

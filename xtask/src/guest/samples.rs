@@ -17,6 +17,7 @@ memory = { 0x6000 = "aa bb", 0x7000 = "01" }
 dirty = [0x2000, 0x1000]
 registers = { rax = 5, rsp = "0xffff_ffff_8000_0000" }
 exit_code = 4
+explain = ["died of #UD", "no IDT"]
 "#;
 
 pub(crate) fn report() -> Value {
@@ -29,5 +30,7 @@ pub(crate) fn report() -> Value {
         "memory": { "0x6000": "aabb", "0x7000": "01" },
         "dirty": ["0x1000", "0x2000"],
         "registers": { "rax": "0x5", "rbx": "0x9", "rsp": "0xffffffff80000000" },
+        "explanation": "the guest died of #UD:\nthere is no IDT",
+        "accused": true,
     })
 }

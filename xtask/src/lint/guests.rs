@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::Finding;
-use crate::guest::Guest;
+use crate::guest::{BROKEN, Guest, Header};
 use crate::process::chain;
 
 pub(crate) fn check(folder: &Path) -> Vec<Finding> {
@@ -15,7 +15,7 @@ pub(crate) fn check(folder: &Path) -> Vec<Finding> {
         Ok(guests) => guests,
         Err(error) => return vec![Finding::new(folder, None, chain(&error))],
     };
-    let mut missing: BTreeMap<_, _> = guests.into_iter().map(|it| (it.name, it.header.about)).collect();
+    let mut missing: BTreeMap<_, _> = guests.into_iter().map(|it| (it.name.clone(), cells(it))).collect();
     for (index, line) in fs::read_to_string(&page).unwrap_or_default().lines().enumerate() {
         let Some((name, about)) = row(line) else { continue };
         let message = match missing.remove(name) {
@@ -31,7 +31,17 @@ pub(crate) fn check(folder: &Path) -> Vec<Finding> {
     found
 }
 
-/// Reads a row ``| [`name`](name.asm) | what must be seen |``.
+/// What a guest's row says of it: what must be seen; of a broken one its mistake, and the first sentence that must be said
+/// of it.
+fn cells(guest: Guest) -> String {
+    let Header { about, expect, .. } = guest.header;
+    match expect.explain.unwrap_or_default().first() {
+        Some(sentence) if guest.name.starts_with(BROKEN) => format!("{about} | `{sentence}`"),
+        _ => about,
+    }
+}
+
+/// Reads a row ``| [`name`](name.asm) | what must be seen |``, or, of a broken one, ``| .. | mistake | `sentence` |``.
 fn row(line: &str) -> Option<(&str, &str)> {
     let (link, about) = line.strip_prefix("| [`")?.strip_suffix(" |")?.split_once(" | ")?;
     let (name, file) = link.strip_suffix(".asm)")?.split_once("`](")?;
@@ -72,6 +82,20 @@ mod tests {
         assert_eq!(twice, ["README.md:4: `one` is no guest, or listed above already"]);
         let unknown = found(&format!("{ONE}| [`two`](two.asm) | shows two |\n| [`six`](six.asm) | - |"));
         assert_eq!(unknown, ["README.md:5: `six` is no guest, or listed above already"]);
+    }
+
+    #[test]
+    fn a_broken_guest_comes_with_its_sentence() {
+        let folder = Folder::new();
+        let header = "; ---\n; about = \"jumps\"\n; [expect]\n; stop = \"halted\"\n; exits = []\n";
+        folder.file("broken/one.asm", &format!("{header}; explain = [\"#PF at 0x1\", \"more\"]\n; ---\n"));
+        let found = |row: &str| {
+            folder.file("README.md", &format!("{TABLE}{row}\n"));
+            check(folder.path()).len()
+        };
+        assert_eq!(found("| [`broken/one`](broken/one.asm) | jumps | `#PF at 0x1` |"), 0);
+        assert_eq!(found("| [`broken/one`](broken/one.asm) | jumps | `#UD at 0x1` |"), 1);
+        assert_eq!(found("| [`broken/one`](broken/one.asm) | jumps |"), 1);
     }
 
     #[test]

@@ -93,10 +93,11 @@ impl Exception {
     /// Whether raising `second` while this is delivered is a double fault instead: a contributory exception in a
     /// contributory one, either in a page fault. SDM 3A 7.15, "Interrupt 8", table 7-5; APM 2 8.2.9.
     pub fn doubles_with(&self, second: &Self) -> bool {
-        match (self.class(), second.class()) {
-            (Class::Contributory, Class::Contributory) => true,
-            (Class::PageFault, Class::Contributory | Class::PageFault) => true,
-            _ => false,
+        let second = second.class();
+        match self.class() {
+            Class::Benign => false,
+            Class::Contributory => second == Class::Contributory,
+            Class::PageFault => second != Class::Benign,
         }
     }
 

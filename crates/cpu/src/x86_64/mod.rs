@@ -3,6 +3,7 @@
 //! Nothing here depends on the machine that runs it: the module compiles, and its tests pass, on any host.
 
 pub mod cpuid;
+pub mod delivery;
 pub mod descriptor;
 pub mod exception;
 pub mod flags;
@@ -12,6 +13,7 @@ pub mod idt;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub mod kvm;
 pub mod lapic;
+pub mod lint;
 pub mod mode;
 pub mod msr;
 pub mod paging;

@@ -9,8 +9,11 @@ use super::{
 };
 
 /// The general-purpose registers, RIP and RFLAGS. SDM 1 3.4.1, 3.4.3, 3.5; APM 1 3.1.
+///
+/// In memory they lie as KVM has them in `struct kvm_regs`.
 #[expect(missing_docs, reason = "each field is the register of that name")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
 pub struct Registers {
     pub rax: u64,
     pub rbx: u64,

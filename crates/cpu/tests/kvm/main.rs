@@ -7,7 +7,9 @@
 #![allow(unsafe_code, reason = "a memory region is handed to KVM by its host address")]
 
 mod cpuid;
+mod delivery;
 mod entry;
+mod lint;
 mod machine;
 mod reset;
 mod translate;

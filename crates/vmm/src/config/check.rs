@@ -106,7 +106,7 @@ impl Config {
     }
 
     /// Whether there is any virtio device.
-    pub(crate) fn has_virtio(&self) -> bool {
+    pub fn has_virtio(&self) -> bool {
         !(self.disk.is_empty() && self.net.is_empty() && self.share.is_empty() && self.console.is_empty())
             || self.vsock.is_some()
             || self.balloon.is_some()

@@ -9,6 +9,7 @@
     reason = "the kernel and other threads write this memory: only raw pointers may name it"
 )]
 
+use std::mem::offset_of;
 use std::ptr::{NonNull, addr_of, addr_of_mut};
 use std::slice;
 use std::sync::atomic::AtomicU8;
@@ -16,10 +17,31 @@ use std::sync::atomic::AtomicU8;
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO,
     KVM_EXIT_IO_OUT, KVM_EXIT_MEMORY_FAULT, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT,
-    KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, kvm_run,
+    KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, kvm_regs, kvm_run,
 };
 
+use strata_cpu::Registers;
+
 use crate::vcpu::{DebugEvent, Exit, Sync, Synced};
+
+/// `Registers` is what the kernel writes as `kvm_regs`: eighteen words in the same order.
+const SAME: () = {
+    assert!(
+        size_of::<Registers>() == size_of::<kvm_regs>() && align_of::<Registers>() == align_of::<kvm_regs>()
+    );
+    assert!(offset_of!(Registers, rax) == offset_of!(kvm_regs, rax));
+    assert!(offset_of!(Registers, rbx) == offset_of!(kvm_regs, rbx));
+    assert!(offset_of!(Registers, rcx) == offset_of!(kvm_regs, rcx));
+    assert!(offset_of!(Registers, rdx) == offset_of!(kvm_regs, rdx));
+    assert!(offset_of!(Registers, rsi) == offset_of!(kvm_regs, rsi));
+    assert!(offset_of!(Registers, rdi) == offset_of!(kvm_regs, rdi));
+    assert!(offset_of!(Registers, rsp) == offset_of!(kvm_regs, rsp));
+    assert!(offset_of!(Registers, rbp) == offset_of!(kvm_regs, rbp));
+    assert!(offset_of!(Registers, r8) == offset_of!(kvm_regs, r8));
+    assert!(offset_of!(Registers, r15) == offset_of!(kvm_regs, r15));
+    assert!(offset_of!(Registers, rip) == offset_of!(kvm_regs, rip));
+    assert!(offset_of!(Registers, rflags) == offset_of!(kvm_regs, rflags));
+};
 
 /// A view of one vCPU's shared page. It does not own the mapping: `KvmVcpu` keeps both together.
 #[derive(Debug)]
@@ -91,10 +113,11 @@ impl RunPage {
     #[inline(always)]
     pub(super) fn exit(&mut self) -> (Exit<'_>, Synced<'_>) {
         // SAFETY: fields of the mapped page, apart from all that an exit borrows; the kernel writes them in `KVM_RUN`
-        // only, for which this borrow has to end.
+        // only, for which this borrow has to end. `Registers` lies in memory as `kvm_regs` does (see `SAME`), and any
+        // bits are valid in it.
         let (general, system) = unsafe {
             let regs = addr_of!((*self.page.as_ptr()).s.regs);
-            (&*addr_of!((*regs).regs), &*addr_of!((*regs).sregs))
+            (&*addr_of!((*regs).regs).cast::<Registers>(), &*addr_of!((*regs).sregs))
         };
         let synced = match self.sync {
             Sync::Nothing => Synced::NONE,
@@ -107,6 +130,7 @@ impl RunPage {
     #[allow(clippy::inline_always, reason = "as for `exit`")]
     #[inline(always)]
     fn reason_and_data<'a>(&mut self) -> Exit<'a> {
+        let () = SAME;
         let run = self.page.as_ptr();
         match self.reason() {
             KVM_EXIT_IO => self.pio(),

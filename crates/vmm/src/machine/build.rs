@@ -14,10 +14,12 @@ use strata_boot::pvh::PvhError;
 use strata_boot::{CmdlineError, PlaceError};
 use strata_cpu::X86State;
 use strata_cpu::cpuid::Topology;
+use strata_cpu::lint::Violation;
 use strata_cpu::x86_64::msr::boot_msrs;
 use strata_devices::{Bus, BusError};
 use strata_memory::{Ram, RamError, Slot, layout};
 
+use super::lint::{EntryWarning, Sentences, check_memory, check_state};
 use super::load::{Loaded, check_settings, load};
 use super::payload::{FileError, Payload};
 use super::virtio::{self, DeviceError, Opened};
@@ -165,6 +167,12 @@ pub enum BuildError {
     /// The guest's processor cannot be had on this host.
     #[error("cannot give the guest its CPU")]
     Cpuid(#[from] GuestCpuidError),
+    /// No processor runs a guest in the state that the loader and the configuration's registers make.
+    #[error("the guest cannot be entered: {}", Sentences(violations))]
+    EntryState {
+        /// The rules that the state breaks, harmless ones among them.
+        violations: Vec<Violation>,
+    },
     /// An interrupt cannot be connected.
     #[error(transparent)]
     Irq(#[from] IrqError),
@@ -244,13 +252,15 @@ impl MachineBuilder {
         let mut sources = std::mem::take(&mut self.sources);
         let mut buses = devices::assemble(&mut self, &vm, &mut sources)?;
         let mut workers = Vec::new();
+        let has_virtio = !parts.is_empty();
         for (mut part, place) in parts.into_iter().zip(places) {
             sources.append(&mut part.shared);
             workers.extend(part.take_threads());
             virtio::plug(part, place, &vm, &ram, &mut buses.mmio)?;
         }
         check_devices_against_ram(&buses.mmio, &ram)?;
-        let vcpus = create_vcpus(&kvm, &vm, &self.config, &state)?;
+        let (vcpus, mut warnings) = create_vcpus(&kvm, &vm, &self.config, &state)?;
+        warnings.extend(check_memory(&state, &ram));
         let config = &self.config;
         Ok(Machine {
             vm,
@@ -271,6 +281,8 @@ impl MachineBuilder {
             power: self.power.clone(),
             files,
             not_kept,
+            warnings,
+            has_virtio,
         })
     }
 }
@@ -321,10 +333,17 @@ fn check_devices_against_ram(mmio: &Bus, ram: &Ram) -> Result<(), BuildError> {
 /// The leaf whose EDX:EAX is what XCR0 may have (SDM vol. 2A, CPUID).
 const XSTATE: u32 = 0xd;
 
-/// vCPU 0 gets the entry state; the others wait for the INIT and SIPI that it sends them.
-fn create_vcpus(kvm: &Kvm, vm: &Vm, config: &Config, state: &X86State) -> Result<Vec<KvmVcpu>, BuildError> {
+/// vCPU 0 gets the entry state; the others wait for the INIT and SIPI that it sends them. Says what there is to say of that
+/// state.
+fn create_vcpus(
+    kvm: &Kvm,
+    vm: &Vm,
+    config: &Config,
+    state: &X86State,
+) -> Result<(Vec<KvmVcpu>, Vec<EntryWarning>), BuildError> {
     let topology = Topology::new(config.cpus);
     let cpuid = kvm.guest_cpuid(config.cpu, topology, config.irqchip == Irqchip::Kernel)?;
+    let warnings = check_state(state, &cpuid)?;
     let ids = 0..u8::try_from(config.cpus).map_err(|_| ConfigError::Cpus(config.cpus))?;
     let mut vcpus = Vec::with_capacity(ids.len());
     for id in ids {
@@ -355,5 +374,5 @@ fn create_vcpus(kvm: &Kvm, vm: &Vm, config: &Config, state: &X86State) -> Result
         }
         vcpus.push(vcpu);
     }
-    Ok(vcpus)
+    Ok((vcpus, warnings))
 }

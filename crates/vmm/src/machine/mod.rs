@@ -14,9 +14,12 @@ mod irq;
 #[cfg(test)]
 #[path = "../../tests/common/kernels.rs"]
 mod kernels;
+mod lint;
 mod load;
 mod payload;
+mod places;
 mod power;
+mod replay;
 mod run;
 mod virtio;
 
@@ -39,8 +42,11 @@ use crate::kvm::{CallError, Calls, KvmVcpu, Probe, Vm};
 use crate::vcpu::{Buses, Control, Limits, Vcpu};
 
 pub use build::BuildError;
+pub use lint::EntryWarning;
 pub use payload::FileError;
+pub use places::Place;
 pub use power::PowerButton;
+pub use replay::{Fatal, InputLog, ReplayBudget, ReplayError, replay};
 pub use run::{Outcome, RunError};
 pub use virtio::{DeviceError, DeviceMemory, VirtioPart};
 
@@ -68,6 +74,8 @@ pub struct Machine {
     /// The files that RAM maps.
     files: Vec<FileMapping>,
     not_kept: Option<payload::NotKept>,
+    warnings: Vec<EntryWarning>,
+    has_virtio: bool,
 }
 
 /// What the event loop watches while the guest runs.
@@ -189,6 +197,12 @@ impl Machine {
     /// is wrong with this machine, but its user may want to know. `None` if the kernel was kept, or was not packed.
     pub fn kernel_not_kept(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.not_kept.as_ref().map(|why| why as _)
+    }
+
+    /// What about vCPU 0's entry state may be what the guest dies of: no RAM or no executable page at its first instruction,
+    /// for instance. A guest can be meant so, hence these are for when it has died.
+    pub fn entry_warnings(&self) -> &[EntryWarning] {
+        &self.warnings
     }
 
     /// The machine's RAM.

@@ -9,37 +9,44 @@ use super::record::ExitRecord;
 use super::synced::{Sync, Synced};
 use super::trace::Tracer;
 
-/// Keeps the last [`LEN`](Self::LEN) exits of a vCPU in a ring. It allocates as it fills, and never again.
+/// Keeps the last [`LEN`](Self::LEN) exits of a vCPU in a ring. It allocates at its first exit, and seldom again.
 #[derive(Debug, Clone, Default)]
 pub struct FlightRecorder {
-    ring: Vec<Recorded>,
+    /// There once there was an exit.
+    ring: Option<Box<[Recorded; Self::LEN]>>,
     /// How many there were.
     count: u64,
 }
 
 /// One exit in a [`FlightRecorder`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Recorded {
-    registers: Option<Registers>,
-    kept: Kept,
+    /// All zero where the kernel gave none.
+    registers: Registers,
+    has_registers: bool,
+    kind: Kind,
+    width: u8,
+    /// How many bytes the access has.
+    len: u32,
+    at: u64,
+    /// The first of them, as many as have room.
+    bytes: [u8; BYTES],
+    /// What is not an access.
+    other: Option<Box<ExitRecord>>,
 }
 
 /// How many bytes of an access are kept: all, but of a string instruction.
 const BYTES: usize = 8;
 
-/// An exit without a heap for the four kinds that make up a run; the others are rare, and mostly the last.
-#[derive(Debug, Clone)]
-enum Kept {
-    Access { kind: Access, width: u8, len: u32, at: u64, bytes: [u8; BYTES] },
-    Other(Box<ExitRecord>),
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Access {
+/// The four kinds that make up a run are kept without a heap; the others are rare, and mostly the last.
+#[derive(Debug, Clone, Copy, Default)]
+enum Kind {
     PioRead,
     PioWrite,
     MmioRead,
     MmioWrite,
+    #[default]
+    Other,
 }
 
 impl FlightRecorder {
@@ -48,8 +55,10 @@ impl FlightRecorder {
 
     /// The exits that are kept, the oldest first.
     pub fn exits(&self) -> impl DoubleEndedIterator<Item = &Recorded> + ExactSizeIterator {
-        let split = if self.ring.len() < Self::LEN { 0 } else { self.next() };
-        let (newer, older) = self.ring.split_at_checked(split).unwrap_or_default();
+        let ring = self.ring.as_deref().map_or(&[][..], <[_; _]>::as_slice);
+        let (newer, older) = ring.split_at_checked(self.next()).unwrap_or_default();
+        // Before the ring is full there is nothing older.
+        let older = if self.count < Self::LEN as u64 { &[] } else { older };
         Chained { older: older.iter(), newer: newer.iter() }
     }
 
@@ -59,9 +68,17 @@ impl FlightRecorder {
     }
 
     /// Where the next one goes.
+    #[inline]
     fn next(&self) -> usize {
-        usize::try_from(self.count % Self::LEN as u64).unwrap_or(0)
+        #[expect(clippy::cast_possible_truncation, reason = "less than `LEN`")]
+        let next = (self.count % Self::LEN as u64) as usize;
+        next
     }
+}
+
+#[cold]
+fn new_ring() -> Box<[Recorded; FlightRecorder::LEN]> {
+    Box::new(std::array::from_fn(|_| Recorded::default()))
 }
 
 impl Tracer for FlightRecorder {
@@ -71,62 +88,70 @@ impl Tracer for FlightRecorder {
 
     #[inline]
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
-        let recorded = Recorded { registers: synced.registers(), kept: Kept::of(exit) };
         let next = self.next();
-        match self.ring.get_mut(next) {
-            Some(oldest) => *oldest = recorded,
-            None => {
-                self.ring.reserve_exact(Self::LEN - self.ring.len());
-                self.ring.push(recorded);
-            }
-        }
         self.count += 1;
-    }
-}
-
-impl Kept {
-    #[inline]
-    fn of(exit: &Exit<'_>) -> Self {
+        let ring = match &mut self.ring {
+            Some(ring) => ring,
+            none => none.insert(new_ring()),
+        };
+        // Written in place: a value that is made and then moved would be copied twice.
+        let Some(place) = ring.get_mut(next) else { return };
+        place.has_registers = match synced.registers() {
+            Some(registers) => {
+                place.registers = *registers;
+                true
+            }
+            None => false,
+        };
         match exit {
-            Exit::PioRead { port, width, data } => {
-                Self::access(Access::PioRead, *width, (*port).into(), data)
-            }
+            Exit::PioRead { port, width, data } => place.access(Kind::PioRead, *width, (*port).into(), data),
             Exit::PioWrite { port, width, data } => {
-                Self::access(Access::PioWrite, *width, (*port).into(), data)
+                place.access(Kind::PioWrite, *width, (*port).into(), data)
             }
-            Exit::MmioRead { addr, data } => Self::access(Access::MmioRead, 0, *addr, data),
-            Exit::MmioWrite { addr, data } => Self::access(Access::MmioWrite, 0, *addr, data),
-            other => Self::other(other),
+            Exit::MmioRead { addr, data } => place.access(Kind::MmioRead, 0, *addr, data),
+            Exit::MmioWrite { addr, data } => place.access(Kind::MmioWrite, 0, *addr, data),
+            other => place.other(other),
         }
-    }
-
-    #[inline]
-    fn access(kind: Access, width: u8, at: u64, data: &[u8]) -> Self {
-        let mut bytes = [0; BYTES];
-        for (kept, byte) in bytes.iter_mut().zip(data) {
-            *kept = *byte;
-        }
-        Self::Access { kind, width, len: u32::try_from(data.len()).unwrap_or(u32::MAX), at, bytes }
-    }
-
-    #[cold]
-    fn other(exit: &Exit<'_>) -> Self {
-        Self::Other(Box::new(exit.into()))
     }
 }
 
 impl Recorded {
     /// The registers with which the vCPU came out, where the kernel can give them (Linux 4.17).
     pub fn registers(&self) -> Option<&Registers> {
-        self.registers.as_ref()
+        self.has_registers.then_some(&self.registers)
+    }
+
+    #[inline]
+    fn access(&mut self, kind: Kind, width: u8, at: u64, data: &[u8]) {
+        self.kind = kind;
+        self.width = width;
+        self.at = at;
+        // A string instruction's at most: KVM's page has room for no more.
+        #[expect(clippy::cast_possible_truncation, reason = "see above")]
+        let len = data.len() as u32;
+        self.len = len;
+        match *data {
+            [byte] => self.bytes[0] = byte,
+            _ => self.keep(data),
+        }
+    }
+
+    fn keep(&mut self, data: &[u8]) {
+        for (kept, byte) in self.bytes.iter_mut().zip(data) {
+            *kept = *byte;
+        }
+    }
+
+    #[cold]
+    fn other(&mut self, exit: &Exit<'_>) {
+        self.kind = Kind::Other;
+        self.len = 0;
+        self.other = Some(Box::new(exit.into()));
     }
 
     /// How many bytes the exit moved. Of more than eight, a string instruction's, [`exit`](Self::exit) has the first eight.
     pub fn len(&self) -> usize {
-        match &self.kept {
-            Kept::Access { len, .. } => *len as usize,
-            Kept::Other(_) => 0,
-        }
+        self.len as usize
     }
 
     /// Whether it moved none.
@@ -136,18 +161,14 @@ impl Recorded {
 
     /// The exit, with the answers that a read got.
     pub fn exit(&self) -> ExitRecord {
-        let (kind, width, at, data) = match &self.kept {
-            Kept::Access { kind, width, len, at, bytes } => {
-                (*kind, *width, *at, bytes.iter().copied().take(*len as usize).collect())
-            }
-            Kept::Other(record) => return (**record).clone(),
-        };
-        let port = u16::try_from(at).unwrap_or(0);
-        match kind {
-            Access::PioRead => ExitRecord::PioRead { port, width, data },
-            Access::PioWrite => ExitRecord::PioWrite { port, width, data },
-            Access::MmioRead => ExitRecord::MmioRead { addr: at, data },
-            Access::MmioWrite => ExitRecord::MmioWrite { addr: at, data },
+        let data = self.bytes.iter().copied().take(self.len()).collect();
+        let (addr, width, port) = (self.at, self.width, u16::try_from(self.at).unwrap_or(0));
+        match self.kind {
+            Kind::PioRead => ExitRecord::PioRead { port, width, data },
+            Kind::PioWrite => ExitRecord::PioWrite { port, width, data },
+            Kind::MmioRead => ExitRecord::MmioRead { addr, data },
+            Kind::MmioWrite => ExitRecord::MmioWrite { addr, data },
+            Kind::Other => self.other.as_deref().cloned().unwrap_or(ExitRecord::Halt),
         }
     }
 }

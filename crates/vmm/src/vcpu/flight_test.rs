@@ -1,4 +1,4 @@
-use kvm_bindings::kvm_regs;
+use strata_cpu::RFlags;
 
 use super::*;
 
@@ -52,7 +52,10 @@ fn a_long_string_is_cut_and_says_so() {
 fn registers_are_kept_where_the_kernel_gives_them() {
     let mut recorder = FlightRecorder::default();
     // A kernel that knows of no such request leaves zeroes.
-    let (unknown, known) = (kvm_regs::default(), kvm_regs { rax: 5, rflags: 2, ..Default::default() });
+    let (unknown, known) = (
+        Registers { rflags: RFlags::empty(), ..Registers::default() },
+        Registers { rax: 5, ..Registers::default() },
+    );
     recorder.exit(&Exit::Halt, Synced::new(Some(&unknown), None));
     recorder.exit(&Exit::Halt, Synced::new(Some(&known), None));
     let kept: Vec<_> = recorder.exits().map(|exit| exit.registers().map(|regs| regs.rax)).collect();

@@ -1,7 +1,7 @@
 //! Registers that KVM leaves in the shared page beside an exit, without a call of their own.
 
 use kvm_bindings::{kvm_regs, kvm_sregs};
-use strata_cpu::{RFlags, Registers, X86State};
+use strata_cpu::{ApplyTo as _, RFlags, Registers, X86State};
 
 /// Which registers to have with every exit (api.rst, `KVM_CAP_SYNC_REGS`). The kernel copies them each time, so more of
 /// them make every exit dearer.
@@ -19,7 +19,7 @@ pub enum Sync {
 /// What the kernel left of a vCPU's registers beside an exit: what was asked for with [`Vcpu::sync`](super::Vcpu::sync), if it can.
 #[derive(Debug, Clone, Copy)]
 pub struct Synced<'a> {
-    general: Option<&'a kvm_regs>,
+    general: Option<&'a Registers>,
     system: Option<&'a kvm_sregs>,
 }
 
@@ -28,25 +28,22 @@ impl<'a> Synced<'a> {
     pub const NONE: Self = Self { general: None, system: None };
 
     #[inline]
-    pub(crate) fn new(general: Option<&'a kvm_regs>, system: Option<&'a kvm_sregs>) -> Self {
+    pub(crate) fn new(general: Option<&'a Registers>, system: Option<&'a kvm_sregs>) -> Self {
         Self { general, system }
     }
 
-    /// The general-purpose registers. RIP names the instruction, or the one behind it, as KVM left it; of a read, the
+    /// The general-purpose registers; a kernel before 4.17 gives none: it ignores the request and leaves zeroes, and bit 1
+    /// of RFLAGS is never zero. RIP names the instruction, or the one behind it, as KVM left it; of a read, the
     /// register that will take the answer is still what it was.
     #[inline]
-    pub fn registers(&self) -> Option<Registers> {
-        self.synced().map(Registers::from)
+    pub fn registers(&self) -> Option<&'a Registers> {
+        self.general.filter(|regs| regs.rflags.contains(RFlags::ALWAYS_ONE))
     }
 
     /// The whole state; only with [`Sync::All`].
     pub fn state(&self) -> Option<X86State> {
-        Some(X86State::from_kvm(self.synced()?, self.system?))
-    }
-
-    /// A kernel before 4.17 ignores the request and leaves zeroes. Bit 1 of RFLAGS is never zero.
-    #[inline]
-    fn synced(&self) -> Option<&'a kvm_regs> {
-        self.general.filter(|regs| regs.rflags & RFlags::ALWAYS_ONE.bits() != 0)
+        let mut regs = kvm_regs::default();
+        self.registers()?.apply_to(&mut regs);
+        Some(X86State::from_kvm(&regs, self.system?))
     }
 }

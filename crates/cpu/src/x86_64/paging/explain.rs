@@ -194,6 +194,46 @@ pub struct WalkFault {
     pub steps: Vec<WalkStep>,
 }
 
+impl WalkFault {
+    /// The reason as one sentence that names the entry: "the PTE at 0x13050 is not present (P=0)".
+    pub fn cause(&self) -> impl fmt::Display {
+        Cause(self)
+    }
+}
+
+struct Cause<'a>(&'a WalkFault);
+
+impl fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let WalkFault { virt, why, at, steps, cpl, .. } = self.0;
+        let (level, entry_at) = match at {
+            Some(step) => (step.level, step.entry_at),
+            None => match why {
+                FaultReason::Unreadable { entry_at } if steps.is_empty() => {
+                    return write!(f, "there is no RAM at {entry_at:#x}, where CR3 points");
+                }
+                FaultReason::Unreadable { entry_at } => {
+                    return write!(f, "there is no RAM at {entry_at:#x}, where a page table should be");
+                }
+                _ => return write!(f, "{virt:#x} is not canonical"),
+            },
+        };
+        write!(f, "the {level} at {entry_at:#x} ")?;
+        match why {
+            FaultReason::Reserved { bits } => write!(f, "has reserved bits {bits:#x} set"),
+            FaultReason::ReadOnly if *cpl == 3 => f.write_str("is present but read-only (W=0)"),
+            FaultReason::ReadOnly => f.write_str("is present but read-only (W=0), and CR0.WP is set"),
+            FaultReason::NoExecute => f.write_str("forbids execution (NX=1)"),
+            FaultReason::Supervisor => f.write_str("is a supervisor page (U=0), and the guest was in ring 3"),
+            FaultReason::Smep => f.write_str("is a user page (U=1), and CR4.SMEP is set"),
+            FaultReason::Smap => f.write_str("is a user page (U=1), and CR4.SMAP is set and RFLAGS.AC clear"),
+            FaultReason::NotPresent | FaultReason::NonCanonical | FaultReason::Unreadable { .. } => {
+                f.write_str("is not present (P=0)")
+            }
+        }
+    }
+}
+
 /// The entries of a fault, the guilty one marked.
 struct Explanation<'a>(Option<&'a WalkStep>, &'a [WalkStep]);
 

@@ -1,10 +1,11 @@
-//! Page tables: what a mapping is, a builder, and a walker that shares no code with it.
+//! Page tables: what a mapping is, a builder, and a walker that shares no code with it; what tables map, as regions.
 //!
 //! SDM 3A chapter 5 "Paging" (chapter 4 in older editions); APM 2 chapter 5. Virtual addresses are called
 //! *linear* in the SDM; segment bases are zero wherever these tables are used, so the two are the same.
 
 mod builder;
 mod explain;
+mod regions;
 mod walker;
 
 use std::{fmt, str::FromStr};
@@ -13,6 +14,7 @@ use thiserror::Error;
 
 pub use builder::{MapError, PageTables, PageTablesBuilder};
 pub use explain::{AccessKind, FaultReason, Level, Translation, WalkFault, WalkStep};
+pub use regions::{Alias, BrokenEntry, PageRegion, PageRegions, RegionLimits, Window, WindowKind};
 pub use walker::{WalkContext, walk};
 
 /// How much one leaf entry of 4-level paging maps. SDM 3A 5.5.4; APM 2 5.3.3 to 5.3.5.

@@ -51,20 +51,105 @@ impl WalkContext {
     fn no_execute(&self) -> bool {
         self.efer.contains(Efer::NXE) && self.cr4.contains(Cr4::PAE)
     }
+
+    fn is_long(&self) -> bool {
+        self.efer.contains(Efer::LMA)
+    }
+
+    /// SDM 3A 5.1.1 "Four Paging Modes", table 5-1.
+    pub(super) fn shape(&self) -> Shape {
+        match (self.cr4, self.is_long()) {
+            (cr4, true) if cr4.contains(Cr4::LA57) => FIVE_LEVEL,
+            (_, true) => FOUR_LEVEL,
+            (cr4, false) if cr4.contains(Cr4::PAE) => PAE,
+            _ => LEGACY,
+        }
+    }
+
+    /// Where the page of a leaf begins, of which the lowest `shift` address bits are not translated.
+    pub(super) fn frame(&self, leaf: &WalkStep, shift: u32) -> u64 {
+        let frame = leaf.entry & PageEntry::ADDRESS & !((1 << shift) - 1);
+        let pse36 =
+            if self.is_legacy() && shift == 22 { (leaf.entry & bits(13, 20)) << (32 - 13) } else { 0 };
+        frame | pse36
+    }
+
+    /// 32-bit paging, where entries are different in many ways.
+    fn is_legacy(&self) -> bool {
+        !self.cr4.contains(Cr4::PAE) && !self.is_long()
+    }
+
+    /// A PDPTE of PAE paging: an address, and no rights. SDM 3A 5.4.1, table 5-8.
+    pub(super) fn is_pae_top(&self, step: &WalkStep) -> bool {
+        step.level == Level::Pdpte && !self.is_long()
+    }
+
+    /// PS is set and means something.
+    pub(super) fn is_huge(&self, step: &WalkStep) -> bool {
+        let can = match step.level {
+            Level::Pde => !self.is_legacy() || self.cr4.contains(Cr4::PSE),
+            Level::Pdpte => !self.is_pae_top(step),
+            _ => false,
+        };
+        can && step.has(PageEntry::HUGE)
+    }
+
+    /// The bits of an entry that must be clear. SDM 3A 5.3 to 5.5, tables 5-4 to 5-20; APM 2 5.2 to 5.4.
+    pub(super) fn reserved(&self, step: &WalkStep) -> u64 {
+        let huge = self.is_huge(step);
+        if self.is_legacy() {
+            // PSE-36: bits 13 to 20 of a 4 MiB leaf are bits 32 to 39 of the address. SDM 3A 5.3, table 5-4.
+            let high_address = bits(self.phys_bits.clamp(32, 40) - (32 - 13), 20);
+            return if huge { 1 << 21 | high_address } else { 0 };
+        }
+        let long = self.is_long();
+        // Long mode leaves the bits above the address to software, PAE does not.
+        let beyond_address =
+            if long { bits(12, 51) } else { bits(12, 62) } & !low(self.phys_bits.clamp(32, 52));
+        let no_execute = if self.no_execute() && !self.is_pae_top(step) { 0 } else { 1 << 63 };
+        let by_level = match step.level {
+            Level::Pdpte if !long => bits(1, 2) | bits(5, 8),
+            Level::Pdpte if huge && !self.huge_1g => PageEntry::HUGE.bits(),
+            Level::Pdpte if huge => bits(13, 29),
+            Level::Pde if huge => bits(13, 20),
+            Level::Pml4e | Level::Pml5e => PageEntry::HUGE.bits(),
+            _ => 0,
+        };
+        beyond_address | no_execute | by_level
+    }
 }
 
 /// How the tables of one paging mode are shaped.
-struct Shape {
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
     /// Top table first.
-    levels: &'static [Level],
+    pub(super) levels: &'static [Level],
     /// The lowest of the address bits that index the top table.
-    top_shift: u32,
+    pub(super) top_shift: u32,
     /// Bits of an index.
-    index_bits: u32,
+    pub(super) index_bits: u32,
     /// Bytes of an entry.
-    entry_bytes: u64,
+    pub(super) entry_bytes: u64,
     /// The bits of CR3 that hold the top table's address.
-    cr3_address: u64,
+    pub(super) cr3_address: u64,
+    /// Bits of an address that are translated.
+    pub(super) width: u32,
+}
+
+impl Shape {
+    /// Where entry `index` of the table at `table` lies.
+    pub(super) fn entry_at(&self, table: u64, index: u64) -> u64 {
+        table + index * self.entry_bytes
+    }
+
+    /// The entry at `entry_at`, of the eight aligned bytes that it is in.
+    pub(super) fn entry_of(&self, word: u64, entry_at: u64) -> u64 {
+        match (self.entry_bytes, entry_at & 4) {
+            (8, _) => word,
+            (_, 0) => word & 0xffff_ffff,
+            _ => word >> 32,
+        }
+    }
 }
 
 /// 32-bit paging. SDM 3A 5.3, figure 5-2.
@@ -74,6 +159,7 @@ const LEGACY: Shape = Shape {
     index_bits: 10,
     entry_bytes: 4,
     cr3_address: 0xffff_f000,
+    width: 32,
 };
 /// PAE paging; the top table has four entries, and may lie at a multiple of 32. SDM 3A 5.4.1, table 5-7.
 const PAE: Shape = Shape {
@@ -82,6 +168,7 @@ const PAE: Shape = Shape {
     index_bits: 9,
     entry_bytes: 8,
     cr3_address: 0xffff_ffe0,
+    width: 32,
 };
 /// 4-level paging. SDM 3A 5.5.4, figure 5-8; APM 2 5.3.
 const FOUR_LEVEL: Shape = Shape {
@@ -90,11 +177,13 @@ const FOUR_LEVEL: Shape = Shape {
     index_bits: 9,
     entry_bytes: 8,
     cr3_address: PageEntry::ADDRESS,
+    width: 48,
 };
 /// 5-level paging: the same below one more table. SDM 3A 5.5.4; APM 2 5.3.
 const FIVE_LEVEL: Shape = Shape {
     levels: &[Level::Pml5e, Level::Pml4e, Level::Pdpte, Level::Pde, Level::Pte],
     top_shift: 48,
+    width: 57,
     ..FOUR_LEVEL
 };
 
@@ -136,7 +225,7 @@ pub fn walk(
     for &level in shape.levels {
         let step = walk.read_entry(&mut read, &shape, table, (level, shift))?;
         walk.check_entry(&step)?;
-        if level == Level::Pte || walk.is_huge(&step) {
+        if level == Level::Pte || context.is_huge(&step) {
             let translation = walk.translation(&step, shift);
             return walk.check_rights(translation);
         }
@@ -172,18 +261,12 @@ impl Walk<'_> {
         })
     }
 
-    /// SDM 3A 5.1.1 "Four Paging Modes", table 5-1.
     fn shape(&mut self) -> Result<Shape, WalkFault> {
-        let long = self.context.efer.contains(Efer::LMA);
-        let (shape, width) = match (self.context.cr4, long) {
-            (cr4, true) if cr4.contains(Cr4::LA57) => (FIVE_LEVEL, 57),
-            (_, true) => (FOUR_LEVEL, 48),
-            (cr4, false) if cr4.contains(Cr4::PAE) => (PAE, 32),
-            _ => (LEGACY, 32),
-        };
+        let shape = self.context.shape();
+        let above = 64 - shape.width;
         // Canonical: what is above the translated bits repeats the highest of them. SDM 1 3.3.7.1.
-        let canonical = (self.virt << (64 - width)).cast_signed() >> (64 - width) == self.virt.cast_signed();
-        let fits = if long { canonical } else { self.virt >> width == 0 };
+        let canonical = (self.virt << above).cast_signed() >> above == self.virt.cast_signed();
+        let fits = if self.context.is_long() { canonical } else { self.virt >> shape.width == 0 };
         if fits { Ok(shape) } else { Err(self.fault(FaultReason::NonCanonical, None)) }
     }
 
@@ -195,16 +278,11 @@ impl Walk<'_> {
         (level, shift): (Level, u32),
     ) -> Result<WalkStep, WalkFault> {
         let index = self.virt >> shift & ((1 << shape.index_bits) - 1);
-        let entry_at = table + index * shape.entry_bytes;
+        let entry_at = shape.entry_at(table, index);
         let Some(word) = read(entry_at & !7) else {
             return Err(self.fault(FaultReason::Unreadable { entry_at }, None));
         };
-        let entry = match (shape.entry_bytes, entry_at & 4) {
-            (8, _) => word,
-            (_, 0) => word & 0xffff_ffff,
-            _ => word >> 32,
-        };
-        let step = WalkStep { level, index, entry_at, entry };
+        let step = WalkStep { level, index, entry_at, entry: shape.entry_of(word, entry_at) };
         self.steps.push(step);
         Ok(step)
     }
@@ -214,67 +292,20 @@ impl Walk<'_> {
         if !step.has(PageEntry::PRESENT) {
             return Err(self.fault(FaultReason::NotPresent, Some(*step)));
         }
-        match step.entry & self.reserved(step) {
+        match step.entry & self.context.reserved(step) {
             0 => Ok(()),
             bits => Err(self.fault(FaultReason::Reserved { bits }, Some(*step))),
         }
     }
 
-    /// 32-bit paging, where entries are different in many ways.
-    fn is_legacy(&self) -> bool {
-        !self.context.cr4.contains(Cr4::PAE) && !self.context.efer.contains(Efer::LMA)
-    }
-
-    /// A PDPTE of PAE paging: an address, and no rights. SDM 3A 5.4.1, table 5-8.
-    fn is_pae_top(&self, step: &WalkStep) -> bool {
-        step.level == Level::Pdpte && !self.context.efer.contains(Efer::LMA)
-    }
-
-    /// PS is set and means something.
-    fn is_huge(&self, step: &WalkStep) -> bool {
-        let can = match step.level {
-            Level::Pde => !self.is_legacy() || self.context.cr4.contains(Cr4::PSE),
-            Level::Pdpte => !self.is_pae_top(step),
-            _ => false,
-        };
-        can && step.has(PageEntry::HUGE)
-    }
-
-    /// The bits of an entry that must be clear. SDM 3A 5.3 to 5.5, tables 5-4 to 5-20; APM 2 5.2 to 5.4.
-    fn reserved(&self, step: &WalkStep) -> u64 {
-        let huge = self.is_huge(step);
-        if self.is_legacy() {
-            // PSE-36: bits 13 to 20 of a 4 MiB leaf are bits 32 to 39 of the address. SDM 3A 5.3, table 5-4.
-            let high_address = bits(self.context.phys_bits.clamp(32, 40) - (32 - 13), 20);
-            return if huge { 1 << 21 | high_address } else { 0 };
-        }
-        let long = self.context.efer.contains(Efer::LMA);
-        // Long mode leaves the bits above the address to software, PAE does not.
-        let beyond_address =
-            if long { bits(12, 51) } else { bits(12, 62) } & !low(self.context.phys_bits.clamp(32, 52));
-        let no_execute = if self.context.no_execute() && !self.is_pae_top(step) { 0 } else { 1 << 63 };
-        let by_level = match step.level {
-            Level::Pdpte if !long => bits(1, 2) | bits(5, 8),
-            Level::Pdpte if huge && !self.context.huge_1g => PageEntry::HUGE.bits(),
-            Level::Pdpte if huge => bits(13, 29),
-            Level::Pde if huge => bits(13, 20),
-            Level::Pml4e | Level::Pml5e => PageEntry::HUGE.bits(),
-            _ => 0,
-        };
-        beyond_address | no_execute | by_level
-    }
-
     fn translation(&self, leaf: &WalkStep, shift: u32) -> Translation {
         let page_bytes = 1 << shift;
         let offset = page_bytes - 1;
-        let frame = leaf.entry & PageEntry::ADDRESS & !offset;
-        let pse36 =
-            if self.is_legacy() && shift == 22 { (leaf.entry & bits(13, 20)) << (32 - 13) } else { 0 };
         // What one entry withholds, no other gives back. SDM 3A 5.6.1.
         let all = |bit| self.with_rights().all(|step| step.has(bit));
         Translation {
             virt: self.virt,
-            phys: frame | pse36 | self.virt & offset,
+            phys: self.context.frame(leaf, shift) | self.virt & offset,
             page_bytes,
             writable: all(PageEntry::WRITABLE),
             executable: !self.with_rights().any(|step| step.has(PageEntry::NO_EXECUTE)),
@@ -284,7 +315,7 @@ impl Walk<'_> {
     }
 
     fn with_rights(&self) -> impl Iterator<Item = &WalkStep> {
-        self.steps.iter().filter(|step| !self.is_pae_top(step))
+        self.steps.iter().filter(|step| !self.context.is_pae_top(step))
     }
 
     /// SDM 3A 5.6.1 "Determination of Access Rights"; APM 2 5.6.

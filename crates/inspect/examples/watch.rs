@@ -1,0 +1,47 @@
+//! Watches a guest: `watch CONFIG.toml IMAGE [text|json|perfetto] [FILTER]`. The trace goes to standard error, statistics
+//! and the folded stacks of a profile to standard output.
+
+use std::error::Error;
+use std::io::{IsTerminal, stderr};
+use std::sync::Arc;
+
+use strata_inspect::Symbols;
+use strata_inspect::profile::{Profile, Weight};
+use strata_inspect::stats::Stats;
+use strata_inspect::trace::{Format, Guest, Options, Place, Trace};
+use strata_vmm::{Config, Machine};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(config), Some(image)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: watch CONFIG.toml IMAGE [text|json|perfetto] [FILTER]".into());
+    };
+    let format = match arguments.next().map_or(Ok(Format::default()), |name| name.parse())? {
+        Format::Text { .. } => Format::Text { colour: stderr().is_terminal() },
+        format => format,
+    };
+    let filter = arguments.next().unwrap_or_default().parse()?;
+    let image = std::fs::read(image)?;
+    let symbols = Some(Arc::new(Symbols::read(&image)?)).filter(|symbols| !symbols.is_empty());
+    let config = Config::from_toml(&std::fs::read_to_string(config)?)?;
+    let machine = Machine::builder(config).image(image).console(std::io::stdout()).build()?;
+    let guest =
+        Guest { memory: machine.ram().memory().clone(), places: Vec::new(), symbols: symbols.clone() };
+    let trace = Trace::start(&Options { format, filter, ..Options::default() }, stderr(), guest)?;
+    let places: Arc<[Place]> = Arc::new([]);
+    let profile = Profile::new(machine.ram().memory().clone(), Arc::clone(&places));
+    // A trace comes last: the others would measure what it costs.
+    let outcome =
+        machine.run_traced(|vcpu| (Stats::new(Arc::clone(&places)), (profile.clone(), trace.tap(vcpu))))?;
+    let summary = trace.finish();
+    println!("{:?}; {summary:?}", outcome.stop);
+    let (mut stats, mut all) = (Stats::new(places), profile);
+    for vcpu in &outcome.vcpus {
+        stats.merge(&vcpu.tracer.0);
+        all.merge(&vcpu.tracer.1.0);
+    }
+    println!("{}\n{}", stats.report(), all.folded(Weight::HostTime, symbols.as_deref()).join("\n"));
+    #[cfg(feature = "flamegraph")]
+    all.flamegraph(Weight::Exits, symbols.as_deref(), std::fs::File::create("exits.svg")?)?;
+    Ok(())
+}

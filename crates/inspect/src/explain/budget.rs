@@ -1,0 +1,166 @@
+//! A guest that used up what it was given.
+
+use std::collections::BTreeSet;
+
+use strata_cpu::RFlags;
+use strata_vmm::Budget;
+use strata_vmm::vcpu::ExitRecord;
+use vm_memory::{Bytes, GuestAddress};
+
+use super::{Death, Explanation, Kind, place};
+use crate::disasm;
+
+pub(super) fn explain<M: Bytes<GuestAddress>>(death: &Death<'_, M>, budget: Budget) -> Explanation {
+    match budget {
+        Budget::Wall(_) => time(death),
+        _ => exits(death).unwrap_or_else(|| time(death)),
+    }
+}
+
+/// A loop of few instructions, as its steps showed.
+struct Loop {
+    first: u64,
+    last: u64,
+    instructions: usize,
+}
+
+fn time<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Explanation {
+    let rip = death.view.rip();
+    let off = !death.view.state().regs.rflags.contains(RFlags::IF);
+    let interrupts = if off { "interrupts are off (IF=0)" } else { "interrupts are on (IF=1)" };
+    let headline = death.stop.to_string();
+    let mut explanation = match (find_loop(death), off) {
+        (Some(found), true) => {
+            let mut explanation = Explanation::new(Kind::Spin, headline);
+            let text = format!("it spins{} {}, and {interrupts}", death.on_vcpu(), found.words(death));
+            explanation.tell(text, death.shown(found.first));
+            explanation.hint(
+                "what the loop waits for: with interrupts off no handler can bring it, only a device or another processor",
+            );
+            explanation
+        }
+        (Some(found), false) => {
+            let mut explanation = Explanation::neutral(Kind::Budget, headline);
+            let text = format!("it loops{} {}; {interrupts}", death.on_vcpu(), found.words(death));
+            explanation.tell(text, death.shown(found.first));
+            explanation
+        }
+        (None, _) => {
+            let mut explanation = Explanation::neutral(Kind::Budget, headline);
+            let text = format!("it was{} at {}; {interrupts}", death.on_vcpu(), death.name(rip));
+            explanation.tell(text, death.shown(rip));
+            explanation
+        }
+    };
+    explanation.rip = Some(format!("{rip:#x}"));
+    explanation
+}
+
+impl Loop {
+    fn words<M: Bytes<GuestAddress>>(&self, death: &Death<'_, M>) -> String {
+        match self.instructions {
+            1 => format!("in one instruction at {}", death.name(self.first)),
+            count => format!(
+                "in {count} instructions between {} and {}",
+                death.name(self.first),
+                death.name(self.last)
+            ),
+        }
+    }
+}
+
+fn find_loop<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Option<Loop> {
+    /// A trail that came by each of its instructions this often is a loop.
+    const ROUNDS: usize = 3;
+    let rip = death.view.rip();
+    // `jmp $` needs no steps to be seen.
+    let alone = Loop { first: rip, last: rip, instructions: 1 };
+    let instruction = disasm::at(&death.view, rip, None);
+    if instruction.is_some_and(|instruction| instruction.bytes == [0xeb, 0xfe]) {
+        return Some(alone);
+    }
+    let different: BTreeSet<_> = death.trail.iter().copied().collect();
+    if different.is_empty() || death.trail.len() < different.len() * ROUNDS {
+        return None;
+    }
+    Some(Loop { first: *different.first()?, last: *different.last()?, instructions: different.len() })
+}
+
+/// An access that the last exits repeat.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Access {
+    ports: bool,
+    read: bool,
+    at: u64,
+}
+
+impl Access {
+    fn of(exit: &ExitRecord) -> Option<Self> {
+        Some(match exit {
+            ExitRecord::PioRead { port, .. } => Self { ports: true, read: true, at: (*port).into() },
+            ExitRecord::PioWrite { port, .. } => Self { ports: true, read: false, at: (*port).into() },
+            ExitRecord::MmioRead { addr, .. } => Self { ports: false, read: true, at: *addr },
+            ExitRecord::MmioWrite { addr, .. } => Self { ports: false, read: false, at: *addr },
+            _ => return None,
+        })
+    }
+}
+
+/// Asking one place, and nothing else, again and again.
+fn exits<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Option<Explanation> {
+    /// Fewer may be chance.
+    const ENOUGH: usize = 16;
+    let last = death.exits.last()?;
+    let access = Access::of(&last.exit)?;
+    let same = |exit: &&super::LastExit| Access::of(&exit.exit) == Some(access);
+    let times = death.exits.iter().rev().take_while(same).count();
+    if times < ENOUGH || times < death.exits.len() / 2 {
+        return None;
+    }
+    let place = if access.ports { "port" } else { "address" };
+    let at = access.at;
+    let doing = if access.read { "reads" } else { "writes" };
+    let device = death.machine.device_at(access.ports, at);
+    let rip = last.registers.as_ref().map(|registers| registers.rip);
+    let from = rip.map(|rip| format!(" at {}", death.name(rip))).unwrap_or_default();
+    let shown = rip.map(|rip| place::instruction(&death.view, death.symbols, rip).into_iter().collect());
+    let headline = death.stop.to_string();
+    let mut explanation = match (device, access.read) {
+        (None, true) => {
+            let mut explanation = Explanation::new(Kind::Poll, headline);
+            explanation.tell(
+                format!(
+                    "it polls{} {place} {at:#x}{from}, where no device is: {times} of its last {} exits read there, and got {}",
+                    death.on_vcpu(),
+                    death.exits.len(),
+                    answer(&last.exit)
+                ),
+                shown.unwrap_or_default(),
+            );
+            explanation.hint("what it waits for: a read where no device is gives all ones, for ever");
+            explanation
+        }
+        (device, _) => {
+            let mut explanation = Explanation::neutral(Kind::Budget, headline);
+            let who = device.map_or("where no device is".to_owned(), |name| format!("of {name}"));
+            explanation.tell(
+                format!(
+                    "{times} of its last {} exits{} are {doing} of {place} {at:#x}, {who}{from}",
+                    death.exits.len(),
+                    death.on_vcpu(),
+                ),
+                shown.unwrap_or_default(),
+            );
+            explanation
+        }
+    };
+    explanation.rip = rip.map(|rip| format!("{rip:#x}"));
+    Some(explanation)
+}
+
+fn answer(exit: &ExitRecord) -> String {
+    match exit {
+        ExitRecord::PioRead { data, .. } | ExitRecord::MmioRead { data, .. } => place::hex(data),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,96 @@
+//! What watches the vCPUs of a run.
+
+use std::fs::File;
+use std::io::BufWriter;
+
+use strata_inspect::profile::Profile;
+use strata_inspect::stats::Stats;
+use strata_inspect::trace::Tap;
+use strata_vmm::cassette::VcpuRecorder;
+use strata_vmm::machine::InputLog;
+use strata_vmm::memory::GuestMemory;
+use strata_vmm::vcpu::{FlightRecorder, Sync, Synced};
+use strata_vmm::{Config, Exit, ExitLog, Tracer};
+
+use crate::unhurried::Unhurried;
+
+/// Where a recording goes.
+pub(crate) type Recording = BufWriter<Unhurried<File, Box<dyn Fn() -> bool + Send>>>;
+
+/// What every run is watched by, unless its user does not want it: enough to say afterwards why the guest died.
+#[derive(Debug, Default)]
+pub(crate) struct Flight {
+    pub(crate) recorder: Option<FlightRecorder>,
+    /// For a replay, if the machine is one that can be replayed.
+    pub(crate) input: Option<InputLog>,
+}
+
+impl Flight {
+    /// For a vCPU of the machine that `config` describes.
+    pub(crate) fn of(config: &Config) -> Self {
+        let can_be_replayed = config.cpus == 1 && !config.has_virtio();
+        Self { recorder: Some(FlightRecorder::default()), input: can_be_replayed.then(InputLog::default) }
+    }
+}
+
+impl Tracer for Flight {
+    fn wants(&self) -> Sync {
+        self.recorder.wants()
+    }
+
+    #[inline]
+    fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
+        self.recorder.exit(exit, synced);
+        self.input.exit(exit, synced);
+    }
+}
+
+/// What watches a vCPU of a run that is reported, recorded or traced. A type of its own, so that other runs do not ask at
+/// every exit what they have of it.
+#[derive(Default)]
+pub(crate) struct Watch {
+    pub(crate) flight: Flight,
+    pub(crate) log: Option<ExitLog>,
+    pub(crate) tape: Option<VcpuRecorder<Recording>>,
+    pub(crate) tap: Option<Tap<GuestMemory>>,
+    pub(crate) stats: Option<Stats>,
+    pub(crate) profile: Option<Profile<GuestMemory>>,
+}
+
+impl Tracer for Watch {
+    fn wants(&self) -> Sync {
+        self.flight.wants().max(self.tap.wants()).max(self.stats.wants()).max(self.profile.wants())
+    }
+
+    fn back(&mut self) {
+        self.tap.back();
+        self.stats.back();
+        self.profile.back();
+    }
+
+    fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
+        self.flight.exit(exit, synced);
+        self.log.exit(exit, synced);
+        self.tape.exit(exit, synced);
+        self.tap.exit(exit, synced);
+        self.stats.exit(exit, synced);
+        self.profile.exit(exit, synced);
+    }
+}
+
+/// A tracer with a flight recorder in it.
+pub(crate) trait Watched: Tracer {
+    fn flight(&self) -> &Flight;
+}
+
+impl Watched for Flight {
+    fn flight(&self) -> &Flight {
+        self
+    }
+}
+
+impl Watched for Watch {
+    fn flight(&self) -> &Flight {
+        &self.flight
+    }
+}
