@@ -111,12 +111,16 @@ pub fn run(job: Job<'_>, settings: &Settings, interrupt: &Interrupt) -> Result<R
             let code = settings.codes.of_stop(&stop).max(NOT_FOUND);
             (
                 code,
-                format!("{}\nno line of its output has {:?}", death::describe(&mut outcome), expect.text()),
+                format!(
+                    "{}\nno line of its output has {:?}",
+                    death::describe(&mut outcome, job.image),
+                    expect.text()
+                ),
             )
         }
         None => match settings.codes.of_stop(&stop) {
             0 => (0, String::new()),
-            code => (code, death::describe(&mut outcome)),
+            code => (code, death::describe(&mut outcome, job.image)),
         },
     };
     // Its memory and descriptors go before the next one comes.
