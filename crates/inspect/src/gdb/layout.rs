@@ -219,7 +219,7 @@ impl Layout {
         match feature {
             CORE => flags(xml, "eflags_bits", 4, EFLAGS),
             SSE => {
-                let _ = write!(
+                let _ = writeln!(
                     xml,
                     "<vector id=\"floats\" type=\"ieee_single\" count=\"4\"/>\
                      <vector id=\"doubles\" type=\"ieee_double\" count=\"2\"/>\
@@ -230,7 +230,7 @@ impl Layout {
                      <union id=\"xmm\"><field name=\"v4_float\" type=\"floats\"/>\
                      <field name=\"v2_double\" type=\"doubles\"/><field name=\"v16_int8\" type=\"bytes\"/>\
                      <field name=\"v8_int16\" type=\"words\"/><field name=\"v4_int32\" type=\"dwords\"/>\
-                     <field name=\"v2_int64\" type=\"qwords\"/><field name=\"uint128\" type=\"uint128\"/></union>\n"
+                     <field name=\"v2_int64\" type=\"qwords\"/><field name=\"uint128\" type=\"uint128\"/></union>"
                 );
                 flags(xml, "mxcsr_bits", 4, MXCSR);
             }

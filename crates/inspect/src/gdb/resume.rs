@@ -134,12 +134,8 @@ impl<M: Memory> Guest<M> {
         }
     }
 
-    /// The guest had nothing to tell: it is to go on as before.
-    pub(super) fn resume_again(&mut self) {
-        self.go_on();
-    }
-
-    fn go_on(&mut self) {
+    /// Lets the guest go on as gdb has said. If there is something to tell of it still, it stays: that comes first.
+    pub(super) fn go_on(&mut self) {
         if self.is_running || !self.pending.is_empty() {
             // What is pending is told at once instead.
             return;
