@@ -53,7 +53,7 @@ pub(crate) fn serve(machine: &Machine, address: &Address, case: &Case<'_>) -> Re
         .abilities(abilities)
         .is_64_bit(is_64_bit(&config.image))
         .wait(wait)
-        .say(Arc::new(|line| mention(line)));
+        .say(Arc::new(mention));
     let server = start(listener, setup)?;
     let how = if wait { "the guest waits for a debugger" } else { "a debugger can connect" };
     mention(&format!("{how}: target remote {}", server.address()));
