@@ -2,7 +2,10 @@ use super::*;
 
 #[test]
 fn numbers_are_decimal_or_hexadecimal() {
-    assert_eq!(["10", "0x10", "0xffff800000000000"].map(number), [Some(10), Some(16), Some(0xffff_8000_0000_0000)]);
+    assert_eq!(
+        ["10", "0x10", "0xffff800000000000"].map(number),
+        [Some(10), Some(16), Some(0xffff_8000_0000_0000)]
+    );
     assert_eq!(["", "0x", "x", "-1", "0x1_0"].map(number), [None; 5]);
 }
 
