@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use strata_vmm::config::Irqchip;
 use strata_vmm::kvm::CallError;
 use strata_vmm::machine::{BuildError, Fatal, InputLog, Place, ReplayBudget, ReplayError, replay};
 use strata_vmm::vcpu::{FlightRecorder, Vcpu as _};
-use strata_vmm::{Config, Machine, Outcome, Stop};
+use strata_vmm::{Machine, Outcome, Stop};
 
 use crate::explain::{Death, DeviceRange, Explanation, Facts, Kind, LastExit, Sentence, explain};
 use crate::{Symbols, View, flight};
@@ -64,11 +63,11 @@ const PVM: &str = "/sys/module/kvm_pvm";
 const TRAIL: usize = 512;
 
 impl Postmortem {
-    /// Of a machine that was built from `config`.
-    pub fn of(config: &Config, machine: &Machine) -> Self {
+    /// Of this machine, which is about to run.
+    pub fn of(machine: &Machine) -> Self {
         Self {
-            interrupt_controller: config.irqchip == Irqchip::Kernel,
-            several: config.cpus > 1,
+            interrupt_controller: machine.has_irqchip(),
+            several: machine.cpus() > 1,
             places: machine.places(),
             warnings: machine.entry_warnings().iter().map(ToString::to_string).collect(),
         }

@@ -52,7 +52,7 @@ impl<'a> Case<'a> {
         // Those of the image can wait until they are needed, which for most runs is never.
         let needed = options.inspect.watches() || options.inspect.symbols.is_some();
         let symbols = if needed { symbols(&options.inspect, &config.image)? } else { None };
-        let postmortem = Postmortem::of(config, machine);
+        let postmortem = Postmortem::of(machine);
         Ok(Self { options, config, places: machine.places(), symbols: symbols.map(Arc::new), postmortem })
     }
 

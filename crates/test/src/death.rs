@@ -4,14 +4,30 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use strata_inspect::Symbols;
-use strata_vmm::vcpu::Vcpu as _;
-use strata_vmm::{Budget, Outcome, Stop};
+use strata_inspect::postmortem::{Postmortem, Watched};
+use strata_vmm::machine::InputLog;
+use strata_vmm::vcpu::FlightRecorder;
+use strata_vmm::{Budget, Config, Machine, Outcome, Stop};
 
-/// Why a guest's end is no success, in a line or more. `image` is read for its symbols, where they have something to say.
-///
-/// THE PLACE for the explainer: `outcome` has the vCPUs and the RAM as the guest left them, which is what
-/// `strata_inspect::explain` wants.
-pub fn describe(outcome: &mut Outcome, image: &Path) -> String {
+/// What watches a guest, for when it dies.
+pub type Watch = (FlightRecorder, InputLog);
+
+/// What has to be known of a guest that has ended.
+#[derive(Debug)]
+pub struct Remains<'a> {
+    /// The file it was, read for its symbols where they have something to say.
+    pub image: &'a Path,
+    /// The machine, for running it again where the host keeps nothing of a dead one.
+    pub machine: &'a Config,
+    /// What was known of it before.
+    pub postmortem: Postmortem,
+}
+
+/// How many of the last exits are shown.
+const EXITS: usize = 8;
+
+/// Why a guest's end is no success, in a line or more: how it stopped, and if it died, why.
+pub fn describe(outcome: &mut Outcome<Watch>, remains: &Remains<'_>) -> String {
     let mut text = match &outcome.stop {
         Stop::DebugExit { value } => format!("the guest ended with {value:#x} at its debug-exit port"),
         Stop::Budget(Budget::Wall(time)) => format!("the guest was ended after {time:?}: its time was up"),
@@ -21,17 +37,29 @@ pub fn describe(outcome: &mut Outcome, image: &Path) -> String {
         return text;
     }
     // Without symbols there is that much less to say.
-    let symbols = Symbols::open(image).unwrap_or_default();
-    for vcpu in &mut outcome.vcpus {
-        // Likewise where the host does not tell.
-        let Ok(state) = vcpu.vcpu.state() else { continue };
-        let rip = state.regs.rip;
-        let (index, rsp, cr2, cr3) = (vcpu.index, state.regs.rsp, state.cr2, state.cr3);
-        // Writing to a text cannot fail.
-        let _ = write!(text, "\nvCPU {index}: RIP {rip:#x}, RSP {rsp:#x}, CR2 {cr2:#x}, CR3 {cr3:#x}");
-        text.extend(place(rip, &symbols).map(|place| format!("\n{place}")));
+    let symbols = Symbols::open(remains.image).unwrap_or_default();
+    let again = || Machine::builder(remains.machine.clone()).build();
+    match remains.postmortem.look(outcome, Some(&symbols), watched, Some(&again)) {
+        Ok(Some(found)) => {
+            // Of a `hlt` that the guest meant there is nothing to explain. Writing to a text cannot fail.
+            if !found.explanation.sentences.is_empty() {
+                let _ = write!(text, "\n{}", found.explanation);
+            }
+            let last = found.exits.get(found.exits.len().saturating_sub(EXITS)..).unwrap_or_default();
+            if !last.is_empty() {
+                let _ = write!(text, "\nits last exits:");
+                let _ = last.iter().try_for_each(|line| write!(text, "\n  {line}"));
+            }
+        }
+        // The vCPU's thread is gone, or the host does not tell.
+        Ok(None) => {}
+        Err(error) => drop(write!(text, "\ncannot look into the guest: {error}")),
     }
     text
+}
+
+fn watched((recorder, input): &Watch) -> Watched<'_> {
+    Watched { recorder: Some(recorder), input: Some(input) }
 }
 
 /// Whether the guest did not choose this end.

@@ -144,8 +144,8 @@ impl Client {
     }
 
     fn monitor(&mut self, command: &str) -> String {
-        let hex: String = command.bytes().map(|byte| format!("{byte:02x}")).collect();
-        self.send(&format!("qRcmd,{hex}"));
+        let hex: Vec<_> = command.bytes().map(|byte| format!("{byte:02x}")).collect();
+        self.send(&format!("qRcmd,{}", hex.concat()));
         let mut text = String::new();
         loop {
             match self.packet() {

@@ -15,3 +15,13 @@ fn registers_are_shown_with_what_segments_hide() {
     assert!(text.starts_with("vCPU 1, real16\n"), "{text}");
     assert!(text.contains("cs  0xf000  base 0x00000000000f0000"), "{text}");
 }
+
+#[test]
+fn the_next_instruction_is_explained() {
+    let memory: vm_memory::GuestMemoryMmap<()> =
+        vm_memory::GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
+    memory.write_slice(b"\x0f\x0b", GuestAddress(0x100)).unwrap();
+    let state = X86State::real(0x100);
+    let text = next(&View::new(&memory, &state));
+    assert!(text.starts_with("0x100: ud2\n  #UD: "), "{text}");
+}
