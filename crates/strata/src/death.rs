@@ -15,9 +15,11 @@ use strata_vmm::machine::{Fatal, Place};
 use strata_vmm::vcpu::Vcpu as _;
 use strata_vmm::{Config, Machine, Outcome, Stop};
 
-use crate::cli::RunOptions;
+use crate::cli::{InspectOptions, RunOptions};
 use crate::in_one_line;
+use crate::mapping;
 use crate::message::{say, show};
+use crate::run::Error;
 use crate::tracing::{TraceError, symbols};
 use crate::watch::{Flight, Watched};
 
@@ -61,30 +63,59 @@ impl<'a> Case<'a> {
 
     /// Looks at a machine that has ended. Where its end says little, its vCPU is stepped on, or the run is repeated.
     pub(crate) fn close<T: Watched>(&self, outcome: &mut Outcome<T>) -> End {
+        let (end, fatal) = self.judge(outcome);
+        let inspect = &self.options.inspect;
+        if let Some(path) = inspect.core.as_ref().filter(|_| is_abnormal(&end.stop)) {
+            save_core(path, outcome, fatal.as_deref());
+        }
+        if let Some(path) = &inspect.map {
+            self.save_map(path, outcome, fatal.as_deref());
+        }
+        end
+    }
+
+    /// How a machine ended and why; with the guest before its last instruction, if it had to be run again.
+    fn judge<T: Watched>(&self, outcome: &mut Outcome<T>) -> (End, Option<Box<Fatal>>) {
         let stop = outcome.stop.clone();
         let blame = blame(&stop, outcome.files());
         let mut end = End { stop, blame, exits: Vec::new(), explanation: None };
         let abnormal = is_abnormal(&end.stop);
-        let no_recorder = self.options.inspect.no_recorder;
-        if no_recorder && self.options.inspect.core.is_none() || !(abnormal || end.stop == Stop::Halted) {
-            return end;
+        let InspectOptions { no_recorder, core, map, .. } = &self.options.inspect;
+        let unwanted = *no_recorder && core.is_none() && map.is_none();
+        if unwanted || !(abnormal || end.stop == Stop::Halted) {
+            return (end, None);
         }
         let Finding { exits, explanation, fatal, .. } = match self.look(outcome) {
             Ok(Some(found)) => found,
-            Ok(None) => return end,
+            Ok(None) => return (end, None),
             Err(error) => {
                 say(&format!("cannot look into the guest: {error}"));
-                return end;
+                return (end, None);
             }
         };
-        if abnormal && let Some(path) = &self.options.inspect.core {
-            save_core(path, outcome, fatal.as_deref());
-        }
         if !no_recorder {
             end.exits = if abnormal { exits } else { Vec::new() };
             end.explanation = Some(explanation);
         }
-        end
+        (end, fatal)
+    }
+
+    /// Writes the map of a machine that has ended.
+    fn save_map<T: Watched>(&self, path: &Path, outcome: &mut Outcome<T>, fatal: Option<&Fatal>) {
+        let index = outcome.stopped_by.unwrap_or(0);
+        let state = match fatal {
+            Some(fatal) => Some(Ok(fatal.state)),
+            None => outcome.vcpus.iter_mut().find(|it| it.index == index).map(|it| it.vcpu.state()),
+        };
+        let ram = fatal.map_or(outcome.ram(), Fatal::ram);
+        let written = match state {
+            Some(Ok(state)) => mapping::write(path, ram, &self.places, &state),
+            Some(Err(error)) => Err(Error::State(error)),
+            None => Err(Error::NoVcpu),
+        };
+        if let Err(error) = written {
+            say(&in_one_line(&error));
+        }
     }
 
     /// Finds out why a machine ended as it did.
