@@ -1,14 +1,11 @@
 //! How a run ended, and why.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use strata_inspect::core::{self, Addresses};
 use strata_inspect::explain::{Death, DeviceRange, Explanation, Facts, Kind, LastExit, Sentence, explain};
 use strata_inspect::{Symbols, View, flight};
 use strata_vmm::config::Irqchip;
-use strata_vmm::cpu::X86State;
 use strata_vmm::file_fault::FileState;
 use strata_vmm::kvm::CallError;
 use strata_vmm::machine::{Fatal, Place, ReplayBudget, replay};
@@ -16,8 +13,11 @@ use strata_vmm::vcpu::{FlightRecorder, Vcpu as _};
 use strata_vmm::{Config, Machine, Outcome, Stop};
 
 use crate::cli::RunOptions;
+use crate::dump;
 use crate::in_one_line;
-use crate::message::{say, show};
+use crate::mapping::Target;
+use crate::message::{line, say, show};
+use crate::run::Error;
 use crate::tracing::{TraceError, symbols};
 use crate::watch::{Flight, Watched};
 
@@ -40,6 +40,10 @@ pub(crate) struct End {
     /// The last exits of the vCPU that ended it, a line each, the oldest first; of an abnormal end.
     pub(crate) exits: Vec<String>,
     pub(crate) explanation: Option<Explanation>,
+    /// What else is to be said.
+    notes: Vec<String>,
+    /// What could not be written of it.
+    pub(crate) failures: Vec<Error>,
 }
 
 /// How many instructions a guest is followed that did not come to its end.
@@ -51,11 +55,22 @@ impl<'a> Case<'a> {
         config: &'a Config,
         machine: &Machine,
     ) -> Result<Self, TraceError> {
-        // Those of the image can wait until they are needed, which for most runs is never.
-        let needed = options.inspect.watches() || options.inspect.symbols.is_some();
-        let symbols = if needed { symbols(&options.inspect, &config.image)? } else { None };
+        let found = match &options.inspect.symbols {
+            Some(_) => symbols(&options.inspect, &config.image)?,
+            // An image whose own are damaged does without.
+            None if options.inspect.watches() => {
+                symbols(&options.inspect, &config.image).unwrap_or_else(|error| {
+                    if !options.quiet {
+                        say(&format!("going on without symbols: {}", in_one_line(&error)));
+                    }
+                    None
+                })
+            }
+            // They can wait until they are needed, which for most runs is never.
+            None => None,
+        };
         let warnings = machine.entry_warnings().iter().map(ToString::to_string).collect();
-        Ok(Self { options, config, places: machine.places(), symbols: symbols.map(Arc::new), warnings })
+        Ok(Self { options, config, places: machine.places(), symbols: found.map(Arc::new), warnings })
     }
 
     /// What a vCPU is watched by.
@@ -63,33 +78,60 @@ impl<'a> Case<'a> {
         if self.options.inspect.no_recorder { Flight::default() } else { Flight::of(self.config) }
     }
 
-    /// Looks at a machine that has ended. Where its end says little, its vCPU is stepped on, or the run is repeated.
-    pub(crate) fn close<T: Watched>(&self, outcome: &mut Outcome<T>) -> End {
+    /// Looks at a machine that has ended, and draws its map if that is wanted. Where its end says little, its vCPU is
+    /// stepped on, or the run is repeated.
+    pub(crate) fn close<T: Watched>(&self, outcome: &mut Outcome<T>, map: Option<Target<'_>>) -> End {
         let stop = outcome.stop.clone();
         let blame = blame(&stop, outcome.files());
-        let mut end = End { stop, blame, exits: Vec::new(), explanation: None };
-        let abnormal = is_abnormal(&end.stop);
-        let no_recorder = self.options.inspect.no_recorder;
-        if no_recorder && self.options.inspect.core.is_none() || !(abnormal || end.stop == Stop::Halted) {
-            return end;
-        }
-        let found = self.look(outcome, &end.stop);
-        let Found { exits, explanation, fatal } = match found {
-            Ok(Some(found)) => found,
-            Ok(None) => return end,
-            Err(error) => {
-                say(&format!("cannot look into the guest: {error}"));
-                return end;
-            }
+        let mut end = End {
+            stop,
+            blame,
+            exits: Vec::new(),
+            explanation: None,
+            notes: Vec::new(),
+            failures: Vec::new(),
         };
-        if abnormal && let Some(path) = &self.options.inspect.core {
-            save_core(path, outcome, fatal.as_deref());
+        let abnormal = is_abnormal(&end.stop);
+        let explains = !self.options.inspect.no_recorder;
+        let core = self.options.inspect.core.as_deref().filter(|_| abnormal);
+        let mut fatal = None;
+        if explains && (abnormal || end.stop == Stop::Halted) || core.is_some() {
+            match self.look(outcome, &end.stop) {
+                Ok(Some(found)) => {
+                    fatal = found.fatal;
+                    if explains {
+                        end.exits = if abnormal { found.exits } else { Vec::new() };
+                        // A guest that just halted is not talked about.
+                        end.explanation =
+                            Some(found.explanation).filter(|found| abnormal || found.is_accusation());
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => end.notes.push(format!("cannot look into the guest: {error}")),
+            }
         }
-        if !no_recorder {
-            end.exits = if abnormal { exits } else { Vec::new() };
-            end.explanation = Some(explanation);
+        if let Some(path) = core {
+            end.notes.push(dump::save(path, outcome, fatal.as_deref()));
         }
+        end.failures.extend(map.and_then(|map| self.draw(map, outcome, fatal.as_deref()).err()));
         end
+    }
+
+    /// Draws the map of a machine that has ended.
+    fn draw<T: Watched>(
+        &self,
+        map: Target<'_>,
+        outcome: &mut Outcome<T>,
+        fatal: Option<&Fatal>,
+    ) -> Result<(), Error> {
+        let (ram, state) = if let Some(fatal) = fatal {
+            (fatal.ram(), fatal.state)
+        } else {
+            let first = outcome.vcpus.first_mut().ok_or(Error::NoVcpu)?;
+            let state = first.vcpu.state().map_err(Error::State)?;
+            (outcome.ram(), state)
+        };
+        Ok(map.write(ram, &self.places, &state)?)
     }
 
     /// Finds out why a machine ended as it did. `None` where the vCPU is gone.
@@ -97,16 +139,15 @@ impl<'a> Case<'a> {
         let index = outcome.stopped_by.unwrap_or(0);
         let Some(vcpu) = outcome.vcpus.iter_mut().find(|vcpu| vcpu.index == index) else { return Ok(None) };
         let state = vcpu.vcpu.state()?;
-        let no_exits = FlightRecorder::default();
-        let recorder = vcpu.tracer.flight().recorder.as_ref().unwrap_or(&no_exits);
-        let last: Vec<_> = recorder.exits().map(LastExit::from).collect();
-        let own = if self.symbols.is_none() { self.image_symbols() } else { None };
-        let symbols = self.symbols.as_deref().or(own.as_ref());
-        let exits = flight::lines(recorder, symbols);
         let trail = match stop {
             Stop::Budget(_) => outcome.trail(index, TRAIL)?,
             _ => Vec::new(),
         };
+        let vcpus = &outcome.vcpus;
+        let watched = vcpus.iter().find(|vcpu| vcpu.index == index).map(|vcpu| vcpu.tracer.flight());
+        let no_exits = FlightRecorder::default();
+        let recorder = watched.and_then(|flight| flight.recorder.as_ref()).unwrap_or(&no_exits);
+        let last: Vec<_> = recorder.exits().map(LastExit::from).collect();
         let devices = self.places.iter().map(DeviceRange::from).collect();
         let machine = Facts {
             interrupt_controller: self.config.irqchip == Irqchip::Kernel,
@@ -114,15 +155,21 @@ impl<'a> Case<'a> {
             devices,
         };
         let several = (self.config.cpus > 1).then_some(index);
-        let death = |view, trail| {
+        let death = |view, trail, symbols| {
             explain(&Death { stop, view, vcpu: several, symbols, exits: &last, trail, machine: &machine })
         };
-        let mut explanation = death(View::new(outcome.ram().memory(), &state), &trail);
+        let view = View::new(outcome.ram().memory(), &state);
+        // Reading those of the image takes longer than many a guest runs: not for one that just halted.
+        let just_halted = || *stop == Stop::Halted && !death(view, &trail, None).is_accusation();
+        let own = if self.symbols.is_some() || just_halted() { None } else { self.image_symbols() };
+        let symbols = self.symbols.as_deref().or(own.as_ref());
+        let exits = flight::lines(recorder, symbols);
+        let mut explanation = death(view, &trail, symbols);
         let mut fatal = None;
         if explanation.kind == Kind::StateGone {
             match self.repeat(outcome) {
                 Ok(found) => {
-                    explanation = death(View::new(found.ram().memory(), &found.state), &found.trail);
+                    explanation = death(View::new(found.ram().memory(), &found.state), &found.trail, symbols);
                     fatal = Some(found);
                 }
                 Err(why) => {
@@ -132,7 +179,9 @@ impl<'a> Case<'a> {
             }
         }
         if explanation.is_accusation() {
-            explanation.hints.extend(self.warnings.iter().map(|warning| format!("at the start: {warning}")));
+            explanation
+                .hints
+                .extend(self.warnings.iter().map(|warning| format!("the state at the start: {warning}")));
         }
         Ok(Some(Found { exits, explanation, fatal }))
     }
@@ -170,44 +219,42 @@ struct Found {
 const PVM: &str = "/sys/module/kvm_pvm";
 
 impl End {
-    /// Says on standard error how the guest ended, with the last of its exits if that was not well.
+    /// Says on standard error how the guest ended: why, if that is known, and the last of its exits, if that was not well.
     pub(crate) fn say(&self, exits: usize) {
-        say(&self.stop.to_string());
-        if let Some(blame) = self.blame {
-            say(blame);
-        }
-        let mut text = String::new();
-        let shown = self.exits.len().min(exits);
-        if let Some(last) = self.exits.get(self.exits.len() - shown..).filter(|last| !last.is_empty()) {
-            text.push_str(if shown == 1 { "\nits last exit:\n" } else { "\nits last exits:\n" });
-            // Writing to a string does not fail.
-            let _ = last.iter().try_for_each(|line| writeln!(text, "  {line}"));
-        }
         let tells = |found: &&Explanation| found.is_accusation() || !found.sentences.is_empty();
-        if let Some(explanation) = self.explanation.as_ref().filter(tells) {
-            let _ = write!(text, "\n{explanation}");
+        let mut text = match self.explanation.as_ref().filter(tells) {
+            // The explanation's first line says it too.
+            Some(found) if self.stop != Stop::Halted => line(&found.to_string()),
+            Some(found) => line(&format!("{}: {found}", self.stop)),
+            None => line(&self.stop.to_string()),
+        };
+        text.extend(self.blame.map(line));
+        let shown = self.exits.len().min(exits);
+        let last = self.exits.get(self.exits.len() - shown..).unwrap_or_default();
+        // Where the one exit is the end itself, it has been told.
+        if !last.is_empty() && (self.exits.len() > 1 || !is_an_exit(&self.stop)) {
+            text.push_str("its last exits:\n");
+            text.extend(last.iter().map(|line| format!("  {line}\n")));
         }
-        if !text.is_empty() {
-            show(&text);
-        }
+        show(&text);
+    }
+
+    /// Says what is said however quiet a run is to be, and gives back what could not be written of it.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        self.notes.iter().for_each(|note| say(note));
+        let mut failures = self.failures.into_iter();
+        let first = failures.next();
+        failures.for_each(|error| say(&in_one_line(&error)));
+        first.map_or(Ok(()), Err)
     }
 }
 
-/// Writes the core dump of a machine that has ended.
-fn save_core<T: Watched>(path: &Path, outcome: &mut Outcome<T>, fatal: Option<&Fatal>) {
-    let states: Result<Vec<X86State>, _> = match fatal {
-        // The vCPU itself knows nothing any more.
-        Some(fatal) => Ok(vec![fatal.state]),
-        None => outcome.vcpus.iter_mut().map(|vcpu| vcpu.vcpu.state()).collect(),
-    };
-    let ram = fatal.map_or(outcome.ram(), Fatal::ram);
-    let saved = states.map_err(|error| error.to_string()).and_then(|states| {
-        core::save(path, ram.memory(), &states, Addresses::Linear).map_err(|error| in_one_line(&error))
-    });
-    match saved {
-        Ok(_) => say(&format!("core dump: {}", path.display())),
-        Err(error) => say(&error),
-    }
+/// Whether a vCPU's exit ended the guest, rather than somebody else.
+fn is_an_exit(stop: &Stop) -> bool {
+    matches!(
+        stop,
+        Stop::TripleFault | Stop::InternalError { .. } | Stop::FailEntry { .. } | Stop::MemoryFault { .. }
+    )
 }
 
 /// Whether the flight recorder is to be shown: the guest did not end by itself, nor because somebody wanted it to.

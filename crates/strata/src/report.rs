@@ -35,7 +35,7 @@ pub(crate) struct Report {
     /// What the flight recorder has kept, of an abnormal end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     last_exits: Vec<String>,
-    /// Why the guest died.
+    /// Why the guest died, in words, if it did not end well.
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<String>,
     /// Whether that is the guest's own fault.

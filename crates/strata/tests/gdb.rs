@@ -48,7 +48,10 @@ fn breakpoints_watchpoints_and_steps_stop_where_they_should() {
     assert_eq!((gdb.ask("P8=027c0000"), gdb.ask("P0=03000000")), ("OK".into(), "OK".into()));
     assert_eq!(gdb.ask("vCont;c"), "T05thread:01;hwbreak:;");
     assert_eq!(gdb.register(EAX), 5);
-    assert_eq!((gdb.ask("M500,2:3412"), gdb.ask("m500,2"), gdb.ask("m10000,1")), ("OK".into(), "3412".into(), "E0e".into()));
+    assert_eq!(
+        (gdb.ask("M500,2:3412"), gdb.ask("m500,2"), gdb.ask("m10000,1")),
+        ("OK".into(), "3412".into(), "E0e".into())
+    );
     assert_eq!(gdb.ask("D"), "OK");
     let (status, said) = run.end();
     assert_eq!(status.code(), Some(10), "{said}");
