@@ -111,7 +111,11 @@ impl<'a> Case<'a> {
             }
         }
         if let Some(path) = core {
-            end.notes.push(dump::save(path, outcome, fatal.as_deref()));
+            match dump::save(path, outcome, fatal.as_deref()) {
+                Ok(()) if self.options.quiet => {}
+                Ok(()) => end.notes.push(format!("core dump: {}", path.display())),
+                Err(error) => end.notes.push(error),
+            }
         }
         end.failures.extend(map.and_then(|map| self.draw(map, outcome, fatal.as_deref()).err()));
         end

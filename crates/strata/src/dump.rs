@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use crate::watch::Watched;
 /// Why there is no core dump.
 #[derive(Debug, thiserror::Error)]
 enum DumpError {
-    #[error("no core dump while a debugger is attached: detach it, or let it write one")]
+    #[error("no core dump while a debugger is attached: detach it first")]
     Debugger,
     #[error("no core dump: a debugger's hold on the guest cannot be had")]
     Attach(#[source] io::Error),
@@ -41,7 +42,7 @@ enum DumpError {
 pub(crate) struct OnDemand {
     job: Job,
     /// The thread that has begun last.
-    writing: Arc<Mutex<Option<JoinHandle<()>>>>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 #[derive(Clone)]
@@ -50,27 +51,31 @@ struct Job {
     control: Control,
     memory: GuestMemory,
     quiet: bool,
+    /// Set until it can be said how it went: who has read that can ask again.
+    writing: Arc<AtomicBool>,
 }
 
 impl OnDemand {
     /// Every dump takes the place of the one before it, at `path`.
     pub(crate) fn new(path: &Path, machine: &Machine, quiet: bool) -> Self {
         let memory = machine.ram().memory().clone();
-        let job = Job { path: path.to_owned(), control: machine.control(), memory, quiet };
-        Self { job, writing: Arc::default() }
+        let (control, writing) = (machine.control(), Arc::default());
+        Self { job: Job { path: path.to_owned(), control, memory, quiet, writing }, thread: Arc::default() }
     }
 
     /// Begins one, and returns at once.
     pub(crate) fn begin(&self) {
-        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if writing.as_ref().is_some_and(|thread| !thread.is_finished()) {
+        if self.job.writing.swap(true, Relaxed) {
             mention("a core dump is being written already");
             return;
         }
         let job = self.job.clone();
         match Builder::new().name("core".into()).spawn(move || job.run()) {
-            Ok(thread) => *writing = Some(thread),
-            Err(error) => mention(&in_one_line(&DumpError::Thread(error))),
+            Ok(thread) => *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread),
+            Err(error) => {
+                self.job.writing.store(false, Relaxed);
+                mention(&in_one_line(&DumpError::Thread(error)));
+            }
         }
     }
 }
@@ -80,7 +85,7 @@ pub(crate) struct Finished(pub(crate) OnDemand);
 
 impl Drop for Finished {
     fn drop(&mut self) {
-        let thread = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // It has said what there is to say.
         let _ = thread.map(JoinHandle::join);
     }
@@ -88,7 +93,9 @@ impl Drop for Finished {
 
 impl Job {
     fn run(&self) {
-        match self.write() {
+        let written = self.write();
+        self.writing.store(false, Relaxed);
+        match written {
             Ok(_) if self.quiet => {}
             Ok(stood) => {
                 let path = self.path.display();
@@ -115,20 +122,20 @@ impl Job {
     }
 }
 
-/// Writes the core dump of a machine that has ended. What comes back is to be said.
-pub(crate) fn save<T: Watched>(path: &Path, outcome: &mut Outcome<T>, fatal: Option<&Fatal>) -> String {
-    let mut written = || {
-        let states: Vec<X86State> = match fatal {
-            // The vCPU itself knows nothing any more.
-            Some(fatal) => vec![fatal.state],
-            None => outcome.vcpus.iter_mut().map(|vcpu| vcpu.vcpu.state()).collect::<Result<_, _>>()?,
-        };
-        let ram = fatal.map_or(outcome.ram(), Fatal::ram);
-        core::save(path, ram.memory(), &states, Addresses::Linear)?;
-        Ok::<(), DumpError>(())
+/// Writes the core dump of a machine that has ended. What went wrong is to be said.
+pub(crate) fn save<T: Watched>(
+    path: &Path,
+    outcome: &mut Outcome<T>,
+    fatal: Option<&Fatal>,
+) -> Result<(), String> {
+    let states = match fatal {
+        // The vCPU itself knows nothing any more.
+        Some(fatal) => Ok(vec![fatal.state]),
+        None => outcome.vcpus.iter_mut().map(|vcpu| vcpu.vcpu.state()).collect::<Result<Vec<_>, _>>(),
     };
-    match written() {
-        Ok(()) => format!("core dump: {}", path.display()),
-        Err(error) => in_one_line(&error),
-    }
+    let ram = fatal.map_or(outcome.ram(), Fatal::ram);
+    let written = states.map_err(DumpError::State).and_then(|states| {
+        core::save(path, ram.memory(), &states, Addresses::Linear).map_err(DumpError::Save)
+    });
+    written.map(|_| ()).map_err(|error| in_one_line(&error))
 }

@@ -263,7 +263,8 @@ fn watched(
         report.explain(&end);
         Ok(report.write_to(file).map_err(|source| OutputError::new(path, source))?)
     });
-    end.failures.extend([counted.map_err(Error::from), recorded, reported].into_iter().filter_map(Result::err));
+    end.failures
+        .extend([counted.map_err(Error::from), recorded, reported].into_iter().filter_map(Result::err));
     Ok(end)
 }
 
