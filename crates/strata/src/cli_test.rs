@@ -135,7 +135,7 @@ fn options_that_lack_their_other_half_are_refused() {
         ("run image.bin --wait", "--gdb"),
         ("run image.bin --gdb 1234 --step 3", "--step"),
         ("run image.bin --trace --trace-format xml", "text, json, perfetto"),
-        ("run image.bin --last-exits -1", "--last-exits"),
+        ("run image.bin --last-exits=-1", "--last-exits"),
         ("trace image.bin --frobnicate", "strata trace"),
         ("map --core", "strata map"),
         ("profile", "Usage: strata profile "),

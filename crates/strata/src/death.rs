@@ -225,6 +225,11 @@ const PVM: &str = "/sys/module/kvm_pvm";
 impl End {
     /// Says on standard error how the guest ended: why, if that is known, and the last of its exits, if that was not well.
     pub(crate) fn say(&self, exits: usize) {
+        if let Some(blame) = self.blame {
+            // What the guest ran on was not its own any more: its last exits explain nothing.
+            show(&[line(&self.stop.to_string()), line(blame)].concat());
+            return;
+        }
         let tells = |found: &&Explanation| found.is_accusation() || !found.sentences.is_empty();
         let mut text = match self.explanation.as_ref().filter(tells) {
             // The explanation's first line says it too.
@@ -232,7 +237,6 @@ impl End {
             Some(found) => line(&format!("{}: {found}", self.stop)),
             None => line(&self.stop.to_string()),
         };
-        text.extend(self.blame.map(line));
         let shown = self.exits.len().min(exits);
         let last = self.exits.get(self.exits.len() - shown..).unwrap_or_default();
         // Where the one exit is the end itself, it has been told.
@@ -241,6 +245,11 @@ impl End {
             text.extend(last.iter().map(|line| format!("  {line}\n")));
         }
         show(&text);
+    }
+
+    /// Whether the guest did something wrong.
+    pub(crate) fn is_accused(&self) -> bool {
+        self.blame.is_none() && self.explanation.as_ref().is_some_and(Explanation::is_accusation)
     }
 
     /// Says what is said however quiet a run is to be, and gives back what could not be written of it.

@@ -52,7 +52,7 @@ pub(crate) struct InspectOptions {
     #[arg(long, requires = "profile")]
     pub(crate) profile_time: bool,
 
-    /// Draw the map of memory as it is at the end, on standard output or to FILE
+    /// Draw the map of memory at the end, on standard output or to FILE
     ///
     /// The guest-physical memory and what lies where, and the first vCPU's page tables as regions; FILE.svg is a picture.
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
