@@ -16,6 +16,7 @@ pub mod flight;
 #[cfg(feature = "gdb")]
 pub mod gdb;
 pub mod map;
+pub mod postmortem;
 pub mod profile;
 pub mod stats;
 pub mod symbols;

@@ -137,7 +137,7 @@ fn options_that_lack_their_other_half_are_refused() {
         ("run image.bin --trace --trace-format xml", "text, json, perfetto"),
         ("run image.bin --last-exits=-1", "--last-exits"),
         ("trace image.bin --frobnicate", "strata trace"),
-        ("map --core", "strata map"),
+        ("map --cores", "strata map"),
         ("profile", "Usage: strata profile "),
     ] {
         let said = options(line).unwrap_err();

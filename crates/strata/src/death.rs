@@ -1,15 +1,14 @@
 //! How a run ended, and why.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use strata_inspect::explain::{Death, DeviceRange, Explanation, Facts, Kind, LastExit, Sentence, explain};
-use strata_inspect::{Symbols, View, flight};
-use strata_vmm::config::Irqchip;
+use strata_inspect::Symbols;
+use strata_inspect::explain::Explanation;
+use strata_inspect::postmortem::{Finding, Postmortem};
 use strata_vmm::file_fault::FileState;
 use strata_vmm::kvm::CallError;
-use strata_vmm::machine::{Fatal, Place, ReplayBudget, replay};
-use strata_vmm::vcpu::{FlightRecorder, Vcpu as _};
+use strata_vmm::machine::{Fatal, Place};
+use strata_vmm::vcpu::Vcpu as _;
 use strata_vmm::{Config, Machine, Outcome, Stop};
 
 use crate::cli::RunOptions;
@@ -27,8 +26,7 @@ pub(crate) struct Case<'a> {
     pub(crate) config: &'a Config,
     pub(crate) places: Vec<Place>,
     pub(crate) symbols: Option<Arc<Symbols>>,
-    /// What could be told of its end before it began.
-    warnings: Vec<String>,
+    postmortem: Postmortem,
 }
 
 /// How a run ended, and what is to be said about it.
@@ -45,9 +43,6 @@ pub(crate) struct End {
     /// What could not be written of it.
     pub(crate) failures: Vec<Error>,
 }
-
-/// How many instructions a guest is followed that did not come to its end.
-const TRAIL: usize = 512;
 
 impl<'a> Case<'a> {
     pub(crate) fn of(
@@ -69,8 +64,8 @@ impl<'a> Case<'a> {
             // They can wait until they are needed, which for most runs is never.
             None => None,
         };
-        let warnings = machine.entry_warnings().iter().map(ToString::to_string).collect();
-        Ok(Self { options, config, places: machine.places(), symbols: found.map(Arc::new), warnings })
+        let postmortem = Postmortem::of(machine);
+        Ok(Self { options, config, places: machine.places(), symbols: found.map(Arc::new), postmortem })
     }
 
     /// What a vCPU is watched by.
@@ -96,7 +91,7 @@ impl<'a> Case<'a> {
         let core = self.options.inspect.core.as_deref().filter(|_| abnormal);
         let mut fatal = None;
         if explains && (abnormal || end.stop == Stop::Halted) || core.is_some() {
-            match self.look(outcome, &end.stop) {
+            match self.look(outcome) {
                 Ok(Some(found)) => {
                     fatal = found.fatal;
                     if explains {
@@ -139,88 +134,31 @@ impl<'a> Case<'a> {
     }
 
     /// Finds out why a machine ended as it did. `None` where the vCPU is gone.
-    fn look<T: Watched>(&self, outcome: &mut Outcome<T>, stop: &Stop) -> Result<Option<Found>, CallError> {
-        let index = outcome.stopped_by.unwrap_or(0);
-        let Some(vcpu) = outcome.vcpus.iter_mut().find(|vcpu| vcpu.index == index) else { return Ok(None) };
-        let state = vcpu.vcpu.state()?;
-        let trail = match stop {
-            Stop::Budget(_) => outcome.trail(index, TRAIL)?,
-            _ => Vec::new(),
-        };
-        let vcpus = &outcome.vcpus;
-        let watched = vcpus.iter().find(|vcpu| vcpu.index == index).map(|vcpu| vcpu.tracer.flight());
-        let no_exits = FlightRecorder::default();
-        let recorder = watched.and_then(|flight| flight.recorder.as_ref()).unwrap_or(&no_exits);
-        let last: Vec<_> = recorder.exits().map(LastExit::from).collect();
-        let devices = self.places.iter().map(DeviceRange::from).collect();
-        let machine = Facts {
-            interrupt_controller: self.config.irqchip == Irqchip::Kernel,
-            emulated: Path::new(PVM).exists(),
-            devices,
-        };
-        let several = (self.config.cpus > 1).then_some(index);
-        let death = |view, trail, symbols| {
-            explain(&Death { stop, view, vcpu: several, symbols, exits: &last, trail, machine: &machine })
-        };
-        let view = View::new(outcome.ram().memory(), &state);
+    fn look<T: Watched>(&self, outcome: &mut Outcome<T>) -> Result<Option<Finding>, CallError> {
+        let stop = outcome.stop.clone();
+        let build = || Machine::builder(self.config.clone()).build();
+        // What is no file, a FIFO for instance, has been read to its end.
+        let again = self.config.image.is_file().then_some(&build as _);
+        let mut look =
+            |symbols| self.postmortem.look(outcome, symbols, |tracer: &T| tracer.flight().watched(), again);
+        if self.symbols.is_some() {
+            return look(self.symbols.as_deref());
+        }
         // Reading those of the image takes longer than many a guest runs: not for one that just halted.
-        let just_halted = || *stop == Stop::Halted && !death(view, &trail, None).is_accusation();
-        let own = if self.symbols.is_some() || just_halted() { None } else { self.image_symbols() };
-        let symbols = self.symbols.as_deref().or(own.as_ref());
-        let exits = flight::lines(recorder, symbols);
-        let mut explanation = death(view, &trail, symbols);
-        let mut fatal = None;
-        if explanation.kind == Kind::StateGone {
-            match self.repeat(outcome) {
-                Ok(found) => {
-                    explanation = death(View::new(found.ram().memory(), &found.state), &found.trail, symbols);
-                    fatal = Some(found);
-                }
-                Err(why) => {
-                    let text = format!("running it again does not show what happened: {why}");
-                    explanation.sentences.push(Sentence { text, ..Sentence::default() });
-                }
+        if stop == Stop::Halted {
+            let found = look(None)?;
+            if !found.as_ref().is_some_and(|found| found.explanation.is_accusation()) {
+                return Ok(found);
             }
         }
-        if explanation.is_accusation() {
-            explanation
-                .hints
-                .extend(self.warnings.iter().map(|warning| format!("the state at the start: {warning}")));
-        }
-        Ok(Some(Found { exits, explanation, fatal }))
+        look(self.image_symbols().as_ref())
     }
 
     /// The symbols of the image itself, where there are any to be had.
     fn image_symbols(&self) -> Option<Symbols> {
         symbols(&self.options.inspect, &self.config.image).ok().flatten()
     }
-
-    /// Runs the machine once more to its last instruction.
-    fn repeat<T: Watched>(&self, outcome: &Outcome<T>) -> Result<Box<Fatal>, String> {
-        let input = outcome.vcpus.first().and_then(|vcpu| vcpu.tracer.flight().input.as_ref());
-        let Some(input) = input else {
-            return Err(
-                "a machine of several processors, or with virtio devices, cannot be repeated".to_owned()
-            );
-        };
-        if !self.config.image.is_file() {
-            return Err(format!("{} is no file that could be read again", self.config.image.display()));
-        }
-        let build = || Machine::builder(self.config.clone()).build();
-        replay(build, input, ReplayBudget::default()).map(Box::new).map_err(|error| in_one_line(&error))
-    }
 }
-
-/// What was found out about an end.
-struct Found {
-    exits: Vec<String>,
-    explanation: Explanation,
-    /// The guest before its last instruction, if it had to be run again.
-    fatal: Option<Box<Fatal>>,
-}
-
-/// Where a host shows that its KVM is a PVM.
-const PVM: &str = "/sys/module/kvm_pvm";
 
 impl End {
     /// Says on standard error how the guest ended: why, if that is known, and the last of its exits, if that was not well.

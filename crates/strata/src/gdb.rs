@@ -19,6 +19,8 @@ pub(crate) enum Error {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error("--gdb and debug.step or debug.breakpoints exclude each other: set breakpoints in gdb")]
+    Debugged,
     #[error("cannot find out what a debugger can do on this host")]
     Probe(#[from] ProbeDebugError),
 }
@@ -26,7 +28,7 @@ pub(crate) enum Error {
 impl Error {
     /// Whether the host is to blame, rather than what the user gave.
     pub(crate) fn is_the_hosts(&self) -> bool {
-        !matches!(self, Self::Listen(_))
+        !matches!(self, Self::Listen(_) | Self::Debugged)
     }
 }
 
@@ -41,6 +43,9 @@ pub(crate) fn serve(machine: &Machine, address: &Address, case: &Case<'_>) -> Re
         mention(OPEN);
     }
     let (config, wait) = (case.config, case.options.inspect.wait);
+    if config.debug.step.is_some() || !config.debug.breakpoints.is_empty() {
+        return Err(Error::Debugged);
+    }
     let cpus = u8::try_from(config.cpus).unwrap_or(u8::MAX);
     let listener = Listener::bind(address)?;
     let abilities = probe_debugging(&config.kvm)?;
@@ -48,7 +53,7 @@ pub(crate) fn serve(machine: &Machine, address: &Address, case: &Case<'_>) -> Re
         .abilities(abilities)
         .is_64_bit(is_64_bit(&config.image))
         .wait(wait)
-        .say(Arc::new(|line| mention(line)));
+        .say(Arc::new(mention));
     let server = start(listener, setup)?;
     let how = if wait { "the guest waits for a debugger" } else { "a debugger can connect" };
     mention(&format!("{how}: target remote {}", server.address()));

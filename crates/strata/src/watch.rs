@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::BufWriter;
 
+use strata_inspect::postmortem;
 use strata_inspect::profile::Profile;
 use strata_inspect::stats::Stats;
 use strata_inspect::trace::Tap;
@@ -30,6 +31,12 @@ impl Flight {
     pub(crate) fn of(config: &Config) -> Self {
         let can_be_replayed = config.cpus == 1 && !config.has_virtio();
         Self { recorder: Some(FlightRecorder::default()), input: can_be_replayed.then(InputLog::default) }
+    }
+}
+
+impl Flight {
+    pub(crate) fn watched(&self) -> postmortem::Watched<'_> {
+        postmortem::Watched { recorder: self.recorder.as_ref(), input: self.input.as_ref() }
     }
 }
 

@@ -1,11 +1,7 @@
 use super::*;
 
-const PVM: DebugAbilities = DebugAbilities {
-    single_step: true,
-    breakpoints: true,
-    watchpoints: false,
-    software_breakpoints: false,
-};
+const PVM: DebugAbilities =
+    DebugAbilities { single_step: true, breakpoints: true, watchpoints: false, software_breakpoints: false };
 const STEPS_ONLY: DebugAbilities = DebugAbilities { breakpoints: false, ..PVM };
 
 fn watch(address: u64, len: u64) -> Watch {

@@ -73,7 +73,10 @@ impl Machine {
         };
         assert_eq!(client.packet(), "OK");
         let features = client.ask("qSupported:multiprocess+;swbreak+;hwbreak+;vContSupported+");
-        assert!(features.contains("PacketSize=4000") && features.contains("qXfer:features:read+"), "{features}");
+        assert!(
+            features.contains("PacketSize=4000") && features.contains("qXfer:features:read+"),
+            "{features}"
+        );
         client
     }
 
@@ -141,8 +144,8 @@ impl Client {
     }
 
     fn monitor(&mut self, command: &str) -> String {
-        let hex: String = command.bytes().map(|byte| format!("{byte:02x}")).collect();
-        self.send(&format!("qRcmd,{hex}"));
+        let hex: Vec<_> = command.bytes().map(|byte| format!("{byte:02x}")).collect();
+        self.send(&format!("qRcmd,{}", hex.concat()));
         let mut text = String::new();
         loop {
             match self.packet() {
@@ -221,7 +224,10 @@ fn stops_are_told_apart() {
     assert_eq!(gdb.ask("vCont;c"), "T05thread:p01.01;hwbreak:;");
     assert_eq!((gdb.ask("z1,1000,1"), gdb.ask("Z0,2000,1")), ("OK".into(), "OK".into()));
     assert_eq!(gdb.ask("vCont;c"), "T05thread:p01.01;swbreak:;");
-    assert_eq!((gdb.ask("z0,2000,1"), gdb.ask("vCont;s:p1.1;c:p1.-1")), ("OK".into(), "T05thread:p01.01;".into()));
+    assert_eq!(
+        (gdb.ask("z0,2000,1"), gdb.ask("vCont;s:p1.1;c:p1.-1")),
+        ("OK".into(), "T05thread:p01.01;".into())
+    );
     assert_eq!(gdb.ask("vCont;s:p1.1"), "T05thread:p01.01;", "with the others frozen");
     assert_eq!((gdb.ask("Z1,9000,1"), gdb.ask("Z4,5000,4")), ("OK".into(), "OK".into()));
     assert_eq!(gdb.ask("vCont;c"), "T05thread:p01.01;awatch:5000;");
@@ -343,7 +349,10 @@ fn who_goes_without_a_word_is_waited_for() {
     assert_eq!(gdb.ask("p0"), "05000000");
     gdb.send("D;1");
     assert_eq!(gdb.packet(), "OK");
-    assert_eq!((machine.said().as_str(), machine.said().as_str()), ("a debugger is connected", "the debugger has detached, and the guest goes on"));
+    assert_eq!(
+        (machine.said().as_str(), machine.said().as_str()),
+        ("a debugger is connected", "the debugger has detached, and the guest goes on")
+    );
     // It runs; and can be stopped again.
     let mut gdb = machine.debugger();
     assert_eq!(gdb.ask("?"), "T05thread:p01.01;");
@@ -387,7 +396,10 @@ fn monitor_shows_what_gdb_has_no_command_for() {
     let mut gdb = machine.debugger();
     assert!(gdb.monitor("").contains("monitor tables ADDRESS"));
     assert_eq!(gdb.monitor("exits"), "16 exits of vCPU 0\n");
-    assert_eq!((gdb.monitor("vcpu 1"), gdb.monitor("exits 3")), ("vCPU 1\n".into(), "3 exits of vCPU 1\n".into()));
+    assert_eq!(
+        (gdb.monitor("vcpu 1"), gdb.monitor("exits 3")),
+        ("vCPU 1\n".into(), "3 exits of vCPU 1\n".into())
+    );
     assert_eq!(gdb.monitor("vcpu 2"), "there are vCPUs 0 to 1\n");
     assert_eq!(gdb.monitor("explain"), "at 0x0\n");
     assert!(gdb.monitor("regs").starts_with("vCPU 1, real16\n"));
@@ -411,7 +423,10 @@ fn the_end_of_the_machine_is_told() {
         std::thread::yield_now();
     }
     machine.control.stop(Stop::PowerOff);
-    assert_eq!((text(&gdb.packet()).as_str(), gdb.packet().as_str()), ("the machine has ended: powered off\n", "W00"));
+    assert_eq!(
+        (text(&gdb.packet()).as_str(), gdb.packet().as_str()),
+        ("the machine has ended: powered off\n", "W00")
+    );
     // Also one that is waited for.
     let machine = Machine::new("waits", vec![spinning()]);
     assert!(machine.control.stop(Stop::Interrupted));

@@ -15,7 +15,10 @@ fn a_port_alone_is_for_this_computer() {
     assert_eq!(tcp("0.0.0.0:1234").to_string(), "0.0.0.0:1234");
     assert_eq!(tcp("[::1]:1").to_string(), "[::1]:1");
     let is_open = |text: &str| text.parse::<Address>().unwrap().is_open();
-    assert_eq!(["1", "127.0.0.1:1", "0.0.0.0:1", "[::]:1", "/x"].map(is_open), [false, false, true, true, false]);
+    assert_eq!(
+        ["1", "127.0.0.1:1", "0.0.0.0:1", "[::]:1", "/x"].map(is_open),
+        [false, false, true, true, false]
+    );
 }
 
 #[test]

@@ -3,8 +3,8 @@ use strata_cpu::SegmentKind;
 use super::*;
 use crate::gdb::Layout;
 
-fn cpu(state: X86State) -> Cpu {
-    Cpu { state, fpu: Some(Fxsave::default()), hidden: Some(Hidden::default()) }
+fn cpu(state: &X86State) -> Cpu {
+    Cpu { state: *state, fpu: Some(Fxsave::default()), hidden: Some(Hidden::default()) }
 }
 
 fn row(layout: Layout, name: &str) -> Row {
@@ -15,7 +15,7 @@ fn row(layout: Layout, name: &str) -> Row {
 fn every_register_takes_what_it_is_given() {
     for layout in [Layout::X86_64, Layout::I386, Layout::I8086] {
         for row in layout.rows() {
-            let mut cpu = cpu(X86State::long(0x1000, 0x2000, 0x3000));
+            let mut cpu = cpu(&X86State::long(0x1000, 0x2000, 0x3000));
             // Small enough for a selector and for a tag word of full registers.
             let value: Vec<u8> = [0x10].into_iter().chain(std::iter::repeat(0)).take(row.bytes).collect();
             let before = cpu.get(&row).unwrap();
@@ -37,7 +37,7 @@ fn empty_fpu_registers_have_tags_of_3() {
 
 #[test]
 fn the_program_counter_is_an_address() {
-    let mut cpu = cpu(X86State::real_at(0x100, 0x20));
+    let mut cpu = cpu(&X86State::real_at(0x100, 0x20));
     let eip = row(Layout::I8086, "eip");
     assert_eq!(cpu.get(&eip).unwrap(), 0x1020u32.to_le_bytes());
     cpu.set(&eip, &0x1030u32.to_le_bytes()).unwrap();
@@ -49,7 +49,7 @@ fn the_program_counter_is_an_address() {
 
 #[test]
 fn a_32_bit_gdb_changes_half_of_a_register() {
-    let mut cpu = cpu(X86State::long(0, 0, 0));
+    let mut cpu = cpu(&X86State::long(0, 0, 0));
     cpu.state.regs.rax = 0x1111_2222_3333_4444;
     cpu.set(&row(Layout::I386, "eax"), &5u32.to_le_bytes()).unwrap();
     assert_eq!(cpu.state.regs.rax, 0x1111_2222_0000_0005);

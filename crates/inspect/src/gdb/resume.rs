@@ -63,11 +63,16 @@ impl<M: Memory> Watcher<M> {
         if self.plan.search && self.bytes.iter().any(|&(at, was)| self.byte(at) != was) {
             return false;
         }
-        match self.actions.get(usize::from(index)) {
+        let passes = match self.actions.get(usize::from(index)) {
             Some(Action::Step) => false,
             Some(Action::Range(start, end)) => (*start..*end).contains(&event.rip),
             _ => true,
+        };
+        // Stepping has to be asked for each time: of an instruction that KVM has emulated, TF may not have survived.
+        if let Some(asked) = asked.filter(|asked| passes && asked.single_step) {
+            return vcpu.set_guest_debug(asked).is_ok();
         }
+        passes
     }
 
     /// The debug register whose condition was met: B0 to B3 of DR6 say it also of those that are not enabled (SDM 3B 18.2.3).
@@ -119,7 +124,8 @@ impl<M: Memory> Guest<M> {
 
     fn ask(&mut self, vcpu: u8, debug: GuestDebug) {
         let Some(asked) = self.asked.get_mut(usize::from(vcpu)) else { return };
-        if *asked != debug {
+        // Stepping is asked for again each time: setting registers ends it.
+        if *asked != debug || debug.single_step {
             let wanted = debug.clone();
             let done = self.debugger.with_vcpu(vcpu, move |vcpu| vcpu.set_guest_debug(&debug));
             if matches!(done, Some(Ok(()))) {
@@ -128,12 +134,8 @@ impl<M: Memory> Guest<M> {
         }
     }
 
-    /// The guest had nothing to tell: it is to go on as before.
-    pub(super) fn resume_again(&mut self) {
-        self.go_on();
-    }
-
-    fn go_on(&mut self) {
+    /// Lets the guest go on as gdb has said. If there is something to tell of it still, it stays: that comes first.
+    pub(super) fn go_on(&mut self) {
         if self.is_running || !self.pending.is_empty() {
             // What is pending is told at once instead.
             return;

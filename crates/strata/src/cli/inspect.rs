@@ -71,7 +71,7 @@ pub(crate) struct InspectOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) symbols: Option<PathBuf>,
 
-    /// Serve gdb at a port of 127.0.0.1, at ADDRESS:PORT, or at a Unix socket
+    /// Serve gdb at a port of 127.0.0.1, ADDRESS:PORT or a Unix socket
     #[arg(long, value_name = "PORT|SOCKET", conflicts_with_all = ["step", "breakpoints"])]
     pub(crate) gdb: Option<Address>,
 

@@ -101,17 +101,28 @@ impl Client {
         u32::from_str_radix(&hex, 16).unwrap_or_else(|_| panic!("{hex}")).swap_bytes()
     }
 
-    /// What an `O` packet has gdb print.
+    /// The next packet, which has gdb print something.
     pub(crate) fn line(&mut self) -> String {
-        let packet = self.packet();
-        let hex = packet.strip_prefix('O').unwrap_or_else(|| panic!("{packet}"));
-        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-        (0..hex.len()).step_by(2).map(byte).map(char::from).collect()
+        unhexed(&self.packet())
     }
 
+    /// What a monitor command prints.
     pub(crate) fn monitor(&mut self, command: &str) -> String {
-        let hex: String = command.bytes().map(|byte| format!("{byte:02x}")).collect();
-        self.send(&format!("qRcmd,{hex}"));
-        self.line()
+        let hex: Vec<_> = command.bytes().map(|byte| format!("{byte:02x}")).collect();
+        self.send(&format!("qRcmd,{}", hex.concat()));
+        let mut text = String::new();
+        loop {
+            match self.packet() {
+                end if end == "OK" => return text,
+                line => text += &unhexed(&line),
+            }
+        }
     }
+}
+
+/// What an `O` packet has gdb print.
+fn unhexed(packet: &str) -> String {
+    let hex = packet.strip_prefix('O').unwrap_or_else(|| panic!("{packet}"));
+    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(byte).map(char::from).collect()
 }

@@ -82,7 +82,7 @@ impl KvmVcpu {
     }
 
     pub(super) fn set_fxsave(&self, fpu: &Fxsave) -> Result<(), CallError> {
-        /// XSTATE_BV, the first word of XSAVE's header: which components are not in their initial state (SDM vol. 1, 13.4.2).
+        /// `XSTATE_BV`, the first word of XSAVE's header: which components are not in their initial state (SDM vol. 1, 13.4.2).
         /// Bit 0 is x87, bit 1 SSE.
         const XSTATE_BV: usize = Fxsave::LEN / 4;
         let mut state = self.ioctl("KVM_GET_XSAVE", |_| "...".to_owned(), VcpuFd::get_xsave)?;
@@ -141,7 +141,7 @@ fn control(debug: &GuestDebug) -> u32 {
     control
 }
 
-/// DR0..DR3 and DR7 (SDM vol. 3, 18.2.4): Ln (bit 2n) enables, R/Wn (from bit 16 + 4n) says at what, LENn (from bit 18 + 4n)
+/// DR0..DR3 and DR7 (SDM vol. 3, 18.2.4): Ln (bit 2n) enables, R/Wn (from bit 16 + 4n) says at what, `LENn` (from bit 18 + 4n)
 /// how long; R/W and LEN 0 mean execution. Bit 10 of DR7 reads as one.
 fn debug_registers(debug: &GuestDebug) -> Option<[u64; 8]> {
     let mut registers = [0; 8];
