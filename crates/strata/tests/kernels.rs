@@ -108,7 +108,7 @@ fn a_guest_that_fails_on_a_changed_file_is_not_to_blame() {
             "{said}"
         );
         if !more.is_empty() {
-            let report = std::fs::read_to_string(&report).unwrap();
+            let report = fs::read_to_string(&report).unwrap();
             assert!(report.contains("\"accused\": false"), "{report}");
         }
         // It did what it would have done, and that was no failure.

@@ -83,7 +83,7 @@ pub(crate) struct InspectOptions {
     #[arg(long)]
     pub(crate) no_recorder: bool,
 
-    /// How many of the last exits an abnormal end shows, at most 256
+    /// Show N of the last exits at an abnormal end, 256 at most
     #[arg(long, value_name = "N", default_value_t = 12)]
     pub(crate) last_exits: usize,
 }
