@@ -31,7 +31,9 @@ fn a_triple_fault_is_explained_and_said_once() {
         "\n  look at: ",
         "\nits last exits:\n",
     ];
-    parts.iter().for_each(|part| assert!(said.contains(part), "{part}: {said}"));
+    for part in parts {
+        assert!(said.contains(part), "{part}: {said}");
+    }
     assert!(said.contains("out 0x3f8/1 <- 21"), "{said}");
     assert!(!said.contains('\u{1b}'), "colours into a pipe: {said}");
 }

@@ -38,7 +38,9 @@ fn a_trace_is_a_line_an_exit_on_standard_error() {
         (lines[3], "0", ["0x1002d", "out 0xf4,al", "out 0xf4 <- 0x0 debug-exit"]),
     ] {
         assert_eq!(line.split_whitespace().nth(1), Some(cpu), "{line}");
-        parts.iter().for_each(|part| assert!(line.contains(part), "{part}: {line}"));
+        for part in parts {
+            assert!(line.contains(part), "{part}: {line}");
+        }
     }
     assert_eq!(lines[4], "strata: debug exit with value 0x0");
     assert!(!said.contains('\u{1b}'), "colours into a pipe: {said}");

@@ -83,7 +83,9 @@ pub(crate) struct InspectOptions {
     #[arg(long)]
     pub(crate) no_recorder: bool,
 
-    /// Show N of the last exits at an abnormal end, 256 at most
+    /// Show N of the last exits at an abnormal end
+    ///
+    /// 256 are kept.
     #[arg(long, value_name = "N", default_value_t = 12)]
     pub(crate) last_exits: usize,
 }
