@@ -459,3 +459,23 @@ proptest! {
         machine.end();
     }
 }
+
+/// A run that fails before its first vCPU begins ends the server all the same: with a guest that waits, and with a client.
+#[test]
+fn a_machine_that_never_runs_keeps_no_thread() {
+    for (name, wait) in [("never-waits", true), ("never", false)] {
+        let path = std::env::temp_dir().join(format!("strata-gdb-{name}-{}", std::process::id()));
+        let memory: Ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
+        let setup = Setup::new(Control::new(), memory, 1).wait(wait).say(Arc::new(|_| ()));
+        let server = start(Listener::bind(&Address::Unix(path.clone())).unwrap(), setup).unwrap();
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.write_all(&packet(b"?")).unwrap();
+        let (end, ended) = channel();
+        let dropping = std::thread::spawn(move || {
+            drop(server);
+            end.send(()).unwrap();
+        });
+        ended.recv_timeout(Duration::from_secs(30)).expect("the server should end");
+        dropping.join().unwrap();
+    }
+}
