@@ -460,6 +460,19 @@ proptest! {
     }
 }
 
+#[test]
+fn no_answer_is_longer_than_a_packet() {
+    let machine = Machine::new("much", vec![spinning()]);
+    let mut gdb = machine.debugger();
+    assert_eq!(gdb.ask("Qqemu.PhyMemMode:1"), "OK");
+    assert_eq!(gdb.ask("m0,2000").len(), 0x4000);
+    for len in ["2001", "20000", "ffffffffffffffff"] {
+        assert_eq!(gdb.ask(&format!("m0,{len}")), "E07");
+    }
+    machine.control.stop(Stop::Interrupted);
+    machine.end();
+}
+
 /// A run that fails before its first vCPU begins ends the server all the same: with a guest that waits, and with a client.
 #[test]
 fn a_machine_that_never_runs_keeps_no_thread() {
