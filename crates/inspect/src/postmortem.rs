@@ -101,7 +101,8 @@ impl Postmortem {
         // As far as it is needed when the outcome is borrowed again.
         let input = input.filter(|_| self.repeatable).cloned();
         let trail = match stop {
-            Stop::Budget(_) => outcome.trail(index, TRAIL)?,
+            // Where the host cannot step, there is that much less to say.
+            Stop::Budget(_) => outcome.trail(index, TRAIL).unwrap_or_default(),
             _ => Vec::new(),
         };
         let machine = Facts {
