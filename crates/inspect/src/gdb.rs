@@ -30,6 +30,7 @@ mod session;
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use strata_vmm::Control;
@@ -66,6 +67,8 @@ pub struct Setup<M> {
     exits: Option<Arc<Exits>>,
     explain: Option<Arc<Explain<M>>>,
     say: Arc<Say>,
+    /// The server is to end: vCPUs that have not begun to run never will.
+    is_over: Arc<AtomicBool>,
 }
 
 /// What the user wants gdb to be told; `None` decides by the guest's mode.
@@ -96,6 +99,7 @@ impl<M: Memory> Setup<M> {
             exits: None,
             explain: None,
             say: Arc::new(|line| log::warn!("{line}")),
+            is_over: Arc::default(),
         }
     }
 

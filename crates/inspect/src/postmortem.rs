@@ -15,6 +15,8 @@ use crate::{Symbols, View, flight};
 pub struct Postmortem {
     interrupt_controller: bool,
     several: bool,
+    /// Whether it can be run again; otherwise it is not even built again, which would open its disks and sockets twice.
+    repeatable: bool,
     places: Vec<Place>,
     /// What could be told of its end before it began.
     warnings: Vec<String>,
@@ -68,6 +70,7 @@ impl Postmortem {
         Self {
             interrupt_controller: machine.has_irqchip(),
             several: machine.cpus() > 1,
+            repeatable: machine.can_be_replayed(),
             places: machine.places(),
             warnings: machine.entry_warnings().iter().map(ToString::to_string).collect(),
         }
@@ -96,9 +99,10 @@ impl Postmortem {
         let last: Vec<_> = recorder.exits().map(LastExit::from).collect();
         let exits = flight::lines(recorder, symbols);
         // As far as it is needed when the outcome is borrowed again.
-        let input = input.cloned();
+        let input = input.filter(|_| self.repeatable).cloned();
         let trail = match stop {
-            Stop::Budget(_) => outcome.trail(index, TRAIL)?,
+            // Where the host cannot step, there is that much less to say.
+            Stop::Budget(_) => outcome.trail(index, TRAIL).unwrap_or_default(),
             _ => Vec::new(),
         };
         let machine = Facts {

@@ -6,11 +6,13 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use strata_inspect::postmortem::{Postmortem, Watched};
 use strata_inspect::profile::{Profile, Weight};
 use strata_inspect::stats::Stats;
 use strata_inspect::symbols::Symbols;
 use strata_inspect::trace::{Format, Guest, Options, Place, Trace};
 use strata_vmm::devices::AddressSpace;
+use strata_vmm::kvm::{CallRecord, Probe};
 use strata_vmm::testing::conformance;
 use strata_vmm::{Config, Machine, Stop};
 
@@ -111,4 +113,29 @@ fn a_profile_finds_the_callers() {
     let report = stats.report();
     assert_eq!((report.exits, report.kinds[0].name.as_str(), report.kinds[0].exits), (6, "out", 4));
     assert!(report.guest_ns > 0 && report.host.min_ns <= report.host.median_ns);
+}
+
+/// A host without `KVM_SET_GUEST_DEBUG`.
+struct NoDebugging;
+
+impl Probe for NoDebugging {
+    fn before(&self, name: &'static str) -> Result<(), i32> {
+        if name == "KVM_SET_GUEST_DEBUG" { Err(25) } else { Ok(()) }
+    }
+
+    fn after(&self, _: &CallRecord) {}
+}
+
+#[test]
+fn a_guest_that_spins_is_explained_also_where_nothing_can_be_stepped() {
+    let config = "mode = \"real16\"\nmemory.size = \"64K\"\nbudget.wall = \"50ms\"";
+    if machine("a budget", config, b"\xeb\xfe").is_none() {
+        return;
+    }
+    let builder = Machine::builder(Config::from_toml(config).unwrap()).probe(Arc::new(NoDebugging));
+    let machine = builder.image(*b"\xfa\xeb\xfe").build().unwrap(); // cli; jmp $
+    let postmortem = Postmortem::of(&machine);
+    let mut outcome = machine.run().unwrap();
+    let found = postmortem.look(&mut outcome, None, |_| Watched::default(), None).unwrap().unwrap();
+    assert!(found.explanation.summary().starts_with("it spins in one instruction"), "{}", found.explanation);
 }

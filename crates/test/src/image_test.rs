@@ -102,6 +102,16 @@ fn damaged_records_are_refused() {
 }
 
 #[test]
+fn a_name_that_would_steer_the_terminal_is_damaged() {
+    let names = b"a\x1b[2Ja\na::b";
+    for (at, len) in [(1, 4), (0, 5), (5, 2)] {
+        let error = read(&elf(FIXED, names, &record(1, BASE + HEADERS + at, len))).unwrap_err();
+        assert!(matches!(error, ImageError::Damaged { .. }), "{error}");
+    }
+    assert!(read(&elf(FIXED, names, &record(1, BASE + HEADERS + 7, 4))).is_ok());
+}
+
+#[test]
 fn every_cut_is_an_error_or_a_program() {
     let file = elf(FIXED, b"name", &record(1, BASE + HEADERS, 4));
     for len in 0..file.len() {

@@ -62,7 +62,9 @@ fn main() -> ExitCode {
                 }
                 Failure::Suite(SuiteError::Job(error)) if error.is_the_hosts() => (HOST_FAILED, ""),
                 Failure::Suite(SuiteError::Interrupted { .. }) => (INTERRUPTED, ""),
-                Failure::Suite(SuiteError::Write(_)) | Failure::Signals(_) => (HOST_FAILED, ""),
+                Failure::Suite(SuiteError::Write(_) | SuiteError::Thread(_)) | Failure::Signals(_) => {
+                    (HOST_FAILED, "")
+                }
                 _ => (BAD_INPUT, ""),
             };
             // Where nobody reads it, there is nobody to tell.

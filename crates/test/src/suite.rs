@@ -29,6 +29,9 @@ pub enum SuiteError {
     /// The results cannot be written.
     #[error("cannot write the results")]
     Write(#[from] io::Error),
+    /// The host gives not even one thread to run tests on.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
     /// Somebody wants it to end.
     #[error("interrupted while these tests ran: {}", running.join(", "))]
     Interrupted {
@@ -68,9 +71,15 @@ pub fn run_suite(
     let threads = threads(harness).min(selected.len());
     let failed = thread::scope(|scope| {
         let (sender, results) = mpsc::channel();
-        for _ in 0..threads {
+        for number in 0..threads {
             let sender = sender.clone();
-            scope.spawn(|| suite.work(sender));
+            let started = thread::Builder::new().spawn_scoped(scope, || suite.work(sender));
+            match started {
+                Ok(_) => {}
+                Err(error) if number == 0 => return Some(SuiteError::Thread(error)),
+                // Fewer will do.
+                Err(_) => break,
+            }
         }
         drop(sender);
         suite.collect(&results, &mut report)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use strata_vmm::devices::{DeviceMut, Effect};
 use strata_vmm::machine::{Fatal, InputLog, ReplayBudget, ReplayError, replay};
+use strata_vmm::vcpu::{Exit, Synced, Tracer as _};
 use strata_vmm::{BuildError, Config, Machine, Outcome, Stop};
 
 /// Answers 1, 2, 3 ...
@@ -101,5 +102,19 @@ fn what_cannot_be_replayed_is_refused() {
     match replay(|| build(&code, balloon), &log, ReplayBudget::default()) {
         Err(ReplayError::Virtio) => {}
         other => panic!("{other:?}"),
+    }
+}
+
+/// With KVM's interrupt controller, `hlt` is no exit: only a kick brings such a guest back.
+#[test]
+fn a_guest_that_waits_for_what_is_not_replayed_does_not_wait_for_ever() {
+    let wall = Duration::from_millis(300);
+    // The second log says that one more exit came: the first wait is met in stepping, the other in playing.
+    for exits in [1, 2] {
+        let mut log = InputLog::default();
+        (0..exits).for_each(|_| log.exit(&Exit::Shutdown, Synced::NONE));
+        let again = || build(b"\xfa\xf4\xeb\xfd", "irqchip = \"kernel\"\n"); // cli; again: hlt; jmp again
+        let error = replay(again, &log, ReplayBudget { steps: 1000, wall }).unwrap_err();
+        assert!(matches!(error, ReplayError::TooLong { .. }), "{error}");
     }
 }

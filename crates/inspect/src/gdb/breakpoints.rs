@@ -96,7 +96,9 @@ impl Breakpoints {
     /// watchpoints: stepping sees what has changed, not what was looked at.
     pub(super) fn add_watch(&mut self, watch: Watch, abilities: DebugAbilities) -> bool {
         let possible = abilities.watchpoints || !watch.reads && abilities.single_step;
-        if !possible || watch.len == 0 || watch.len > LIMIT as u64 || self.watches.len() >= LIMIT {
+        // Each of these bytes is looked at after every step.
+        let all = self.watches.iter().fold(watch.len, |sum, watch| sum.saturating_add(watch.len));
+        if !possible || watch.len == 0 || all > LIMIT as u64 {
             return false;
         }
         self.watches.push(watch);

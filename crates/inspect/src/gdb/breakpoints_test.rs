@@ -79,3 +79,12 @@ fn reads_are_not_seen_by_stepping() {
     assert!(breakpoints.plan(PVM, mapped).search);
     assert!(breakpoints.add_watch(read, DebugAbilities::ALL));
 }
+
+#[test]
+fn watched_bytes_are_limited_together() {
+    let mut breakpoints = Breakpoints::default();
+    assert!(breakpoints.add_watch(watch(0, 4000), STEPS_ONLY));
+    assert!(!breakpoints.add_watch(watch(0, 97), STEPS_ONLY));
+    assert!(breakpoints.add_watch(watch(0, 96), STEPS_ONLY));
+    assert!(!breakpoints.add_watch(watch(0, 1), STEPS_ONLY));
+}

@@ -459,3 +459,36 @@ proptest! {
         machine.end();
     }
 }
+
+#[test]
+fn no_answer_is_longer_than_a_packet() {
+    let machine = Machine::new("much", vec![spinning()]);
+    let mut gdb = machine.debugger();
+    assert_eq!(gdb.ask("Qqemu.PhyMemMode:1"), "OK");
+    assert_eq!(gdb.ask("m0,2000").len(), 0x4000);
+    for len in ["2001", "20000", "ffffffffffffffff"] {
+        assert_eq!(gdb.ask(&format!("m0,{len}")), "E07");
+    }
+    machine.control.stop(Stop::Interrupted);
+    machine.end();
+}
+
+/// A run that fails before its first vCPU begins ends the server all the same: with a guest that waits, and with a client.
+#[test]
+fn a_machine_that_never_runs_keeps_no_thread() {
+    for (name, wait) in [("never-waits", true), ("never", false)] {
+        let path = std::env::temp_dir().join(format!("strata-gdb-{name}-{}", std::process::id()));
+        let memory: Ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
+        let setup = Setup::new(Control::new(), memory, 1).wait(wait).say(Arc::new(|_| ()));
+        let server = start(Listener::bind(&Address::Unix(path.clone())).unwrap(), setup).unwrap();
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.write_all(&packet(b"?")).unwrap();
+        let (end, ended) = channel();
+        let dropping = std::thread::spawn(move || {
+            drop(server);
+            end.send(()).unwrap();
+        });
+        ended.recv_timeout(Duration::from_secs(30)).expect("the server should end");
+        dropping.join().unwrap();
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use gdbstub::common::{Signal, Tid};
 use gdbstub::stub::MultiThreadStopReason;
@@ -90,8 +91,11 @@ impl<M: Memory> Guest<M> {
     /// Pauses every vCPU, takes all `int3`s out of memory, and sees who came to a stop; `false` if the machine has ended.
     pub(super) fn halt(&mut self) -> bool {
         if self.is_running {
-            while self.debugger.vcpus() < self.setup.cpus && self.debugger.ended().is_none() {
-                // The machine is being started just now.
+            while self.debugger.vcpus() < self.setup.cpus
+                && self.debugger.ended().is_none()
+                && !self.setup.is_over.load(Relaxed)
+            {
+                // The machine is being started just now; or it could not be, and then the server ends.
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
             // Of a machine that has ended, too, memory is to be left as it was.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{Builder, JoinHandle};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -20,6 +21,7 @@ use super::{Memory, Setup, StartError};
 pub struct Server {
     thread: Option<JoinHandle<()>>,
     quit: Arc<OwnedFd>,
+    is_over: Arc<AtomicBool>,
     address: Address,
 }
 
@@ -32,6 +34,7 @@ pub fn start<M: Memory>(listener: Listener, setup: Setup<M>) -> Result<Server, S
     let quit = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
     let quit = Arc::new(quit.map_err(|errno| StartError::Thread(errno.into()))?);
     let address = listener.address().clone();
+    let is_over = Arc::clone(&setup.is_over);
     let setup = Arc::new(setup);
     let mut guest = None;
     if setup.wait {
@@ -42,7 +45,7 @@ pub fn start<M: Memory>(listener: Listener, setup: Setup<M>) -> Result<Server, S
     }
     let waiting = Waiting { listener, setup, quit: Arc::clone(&quit), guest };
     let thread = Builder::new().name("gdb".into()).spawn(|| waiting.serve()).map_err(StartError::Thread)?;
-    Ok(Server { thread: Some(thread), quit, address })
+    Ok(Server { thread: Some(thread), quit, is_over, address })
 }
 
 impl Server {
@@ -54,6 +57,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.is_over.store(true, Relaxed);
         let _ = rustix::io::write(&*self.quit, &1u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -184,6 +184,7 @@ impl<M: Memory> Session<M> {
                 self.guest.is_physical = *mode == b'1';
                 return self.answer(b"OK");
             }
+            body if asks_too_much(body) => return self.answer(b"E07"),
             b"QStartNoAckMode" => self.acknowledges = false,
             body => self.answers_kill = body.starts_with(b"vKill"),
         }
@@ -246,6 +247,15 @@ impl<M: Memory> Session<M> {
         };
         self.settle()
     }
+}
+
+/// Whether a packet wants more memory than an answer has room for. gdb never does; gdbstub would send all of it, and guests'
+/// page tables may map 2^64 bytes.
+fn asks_too_much(body: &[u8]) -> bool {
+    let Some((b'm', place)) = body.split_first() else { return false };
+    let len = place.split(|byte| *byte == b',').nth(1).and_then(|digits| std::str::from_utf8(digits).ok());
+    let len = len.and_then(|digits| usize::from_str_radix(digits, 16).ok());
+    len.is_some_and(|len| len > LONGEST / 2)
 }
 
 fn connection_of<M: Memory>(protocol: &mut Protocol<M>) -> &mut Connection {

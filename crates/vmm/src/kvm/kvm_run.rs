@@ -129,7 +129,7 @@ impl RunPage {
 
     #[allow(clippy::inline_always, reason = "as for `exit`")]
     #[inline(always)]
-    fn reason_and_data<'a>(&mut self) -> Exit<'a> {
+    fn reason_and_data(&mut self) -> Exit<'_> {
         let () = SAME;
         let run = self.page.as_ptr();
         match self.reason() {
@@ -178,7 +178,7 @@ impl RunPage {
     }
 
     #[inline]
-    fn pio<'a>(&mut self) -> Exit<'a> {
+    fn pio(&mut self) -> Exit<'_> {
         let run = self.page.as_ptr();
         // SAFETY: the reason names this member of the union.
         let io = unsafe { addr_of!((*run).__bindgen_anon_1.io).read() };
@@ -199,7 +199,7 @@ impl RunPage {
     }
 
     #[inline]
-    fn mmio<'a>(&mut self) -> Exit<'a> {
+    fn mmio(&mut self) -> Exit<'_> {
         // SAFETY: the reason names this member of the union, and only this thread uses it until the next run.
         let mmio = unsafe { &mut *addr_of_mut!((*self.page.as_ptr()).__bindgen_anon_1.mmio) };
         let len = mmio.data.len().min(mmio.len as usize);

@@ -12,7 +12,7 @@
 //! noticed, and said.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::{self, JoinHandle};
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use strata_cpu::X86State;
@@ -122,6 +122,20 @@ pub enum ReplayError {
     /// It was not to be had in time.
     #[error("its last instruction lies too far behind its last exit")]
     TooFar,
+    /// The time was up.
+    #[error("it takes more than {wall:?}: perhaps it waits for an interrupt, and those are not replayed")]
+    TooLong {
+        /// What there was.
+        wall: Duration,
+    },
+}
+
+impl Machine {
+    /// Whether [`replay`] knows everything that this machine depends on, as far as its devices tell: it has one processor, and
+    /// no virtio devices. Any other is better not even built again: its disks and sockets would be opened twice.
+    pub fn can_be_replayed(&self) -> bool {
+        self.vcpus.len() == 1 && self.workers.0.is_empty() && !self.has_virtio
+    }
 }
 
 /// How an attempt ended.
@@ -154,9 +168,9 @@ pub fn replay(
     if log.is_full {
         return Err(ReplayError::TooMuchInput);
     }
-    let until = Instant::now() + budget.wall;
+    let end = End { at: Instant::now() + budget.wall, wall: budget.wall };
     let mut once = |free: Option<Duration>| {
-        let mut player = Player::new(build()?, log, until)?;
+        let mut player = Player::new(build()?, log, end)?;
         player.play()?;
         player.approach(free, budget.steps)
     };
@@ -172,6 +186,23 @@ pub fn replay(
     Err(ReplayError::TooFar)
 }
 
+/// When the time is up.
+#[derive(Clone, Copy)]
+struct End {
+    at: Instant,
+    wall: Duration,
+}
+
+impl End {
+    fn check(self) -> Result<(), ReplayError> {
+        if Instant::now() < self.at { Ok(()) } else { Err(ReplayError::TooLong { wall: self.wall }) }
+    }
+
+    fn left(self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+}
+
 /// A machine that is being replayed.
 struct Player<'a> {
     machine: Machine,
@@ -179,17 +210,20 @@ struct Player<'a> {
     answers: &'a [u8],
     /// How many exits come before the last one.
     before_last: u64,
-    until: Instant,
+    end: End,
+    /// Where `hlt` waits inside KVM, only a kick ends it.
+    _alarm: Alarm,
 }
 
 impl<'a> Player<'a> {
-    fn new(mut machine: Machine, log: &'a InputLog, until: Instant) -> Result<Self, ReplayError> {
+    fn new(mut machine: Machine, log: &'a InputLog, end: End) -> Result<Self, ReplayError> {
         if !machine.workers.0.is_empty() || machine.has_virtio {
             return Err(ReplayError::Virtio);
         }
         let vcpu = machine.vcpus.pop().filter(|_| machine.vcpus.is_empty()).ok_or(ReplayError::ManyVcpus)?;
         let before_last = log.exits.saturating_sub(1);
-        Ok(Self { machine, vcpu, answers: &log.answers, before_last, until })
+        let alarm = Alarm::set(vcpu.kicker(), end.left())?;
+        Ok(Self { machine, vcpu, answers: &log.answers, before_last, end, _alarm: alarm })
     }
 
     /// Plays all exits but the last one.
@@ -197,9 +231,7 @@ impl<'a> Player<'a> {
         let expected = self.before_last + 1;
         let mut played = 0;
         while played < self.before_last {
-            if Instant::now() > self.until {
-                return Err(ReplayError::TooFar);
-            }
+            self.end.check()?;
             let mut exit = self.vcpu.run()?;
             let diverged = |exit: &Exit<'_>| ReplayError::Diverged {
                 exit: played + 1,
@@ -229,19 +261,17 @@ impl<'a> Player<'a> {
         let mut last = self.vcpu.state()?;
         if free != Some(Duration::ZERO) {
             let began = Instant::now();
-            let limit = free.unwrap_or_else(|| self.until.saturating_duration_since(began));
-            if self.run_for(limit)? {
+            if self.run_for(free.unwrap_or_else(|| self.end.left()))? {
                 return Ok(Attempt::Died(began.elapsed()));
             }
-            if free.is_none() {
-                return Err(ReplayError::TooFar);
-            }
+            self.end.check()?;
             last = self.vcpu.state()?;
         }
         self.vcpu.sync(Sync::All);
         let mut trail = Trail::default();
         trail.push(last.regs.rip);
         for _ in 0..steps {
+            self.end.check()?;
             self.vcpu.set_guest_debug(&GuestDebug::STEP)?;
             let (exit, synced) = self.vcpu.run_synced()?;
             match exit {
@@ -260,9 +290,6 @@ impl<'a> Player<'a> {
                 }
             }
             trail.push(last.regs.rip);
-            if Instant::now() > self.until {
-                return Err(ReplayError::TooFar);
-            }
         }
         Ok(Attempt::Steps)
     }
@@ -274,7 +301,7 @@ impl<'a> Player<'a> {
 
     /// Whether the guest died within that time.
     fn run_for(&mut self, limit: Duration) -> Result<bool, ReplayError> {
-        let _alarm = Alarm::set(self.vcpu.kicker(), limit);
+        let _alarm = Alarm::set(self.vcpu.kicker(), limit)?;
         loop {
             match self.vcpu.run()? {
                 Exit::Shutdown => return Ok(true),
@@ -296,14 +323,16 @@ struct Alarm {
 }
 
 impl Alarm {
-    fn set(kicker: VcpuKicker, after: Duration) -> Self {
+    fn set(kicker: VcpuKicker, after: Duration) -> Result<Self, CallError> {
         let (cancel, cancelled) = channel();
-        let thread = thread::spawn(move || {
+        let wait = move || {
             if cancelled.recv_timeout(after) == Err(RecvTimeoutError::Timeout) {
                 kicker.kick();
             }
-        });
-        Self { cancel: Some(cancel), thread: Some(thread) }
+        };
+        let thread = Builder::new().name("alarm".to_owned()).spawn(wait);
+        let thread = thread.map_err(|source| CallError { call: "pthread_create", source })?;
+        Ok(Self { cancel: Some(cancel), thread: Some(thread) })
     }
 }
 
@@ -346,7 +375,7 @@ impl<T> Outcome<T> {
         trail.push(vcpu.state()?.regs.rip);
         // In `hlt` it would wait for an interrupt.
         let (began, limit) = (Instant::now(), Duration::from_millis(500));
-        let _alarm = Alarm::set(vcpu.kicker(), limit);
+        let _alarm = Alarm::set(vcpu.kicker(), limit)?;
         while trail.len() < steps {
             vcpu.set_guest_debug(&GuestDebug::STEP)?;
             match vcpu.run()? {

@@ -12,8 +12,8 @@ use super::stop::Stop;
 use super::{Activity, Vcpu};
 use crate::kvm::{CallError, VcpuKicker};
 
-use debugger::Hold;
 pub use debugger::{DebugFilter, Debugger, Held};
+use debugger::{Hold, Jobs};
 
 /// How long a paused or stopped vCPU may take before it is kicked again.
 const KICK_AGAIN: Duration = Duration::from_millis(5);
@@ -207,11 +207,11 @@ impl Control {
     /// Lets paused vCPUs go on. Without a pause before, nothing happens.
     pub fn resume(&self) {
         let mut state = self.state();
-        if state.phase == Phase::Paused {
-            state.phase = Phase::Running;
-            drop(state);
-            self.0.changed.notify_all();
-        }
+        let unanswered = state.resume();
+        drop(state);
+        // What a job has with it may be anything, and is not dropped under the lock.
+        drop(unanswered);
+        self.0.changed.notify_all();
     }
 
     /// Why the machine ended, once it has.
@@ -403,6 +403,16 @@ impl State {
             Phase::Running => self.hold.is_frozen(vcpu),
             Phase::Ending => false,
         }
+    }
+
+    /// Ends a pause, if there is one. What a debugger has still asked of a vCPU is asked of none that runs: it is handed
+    /// out, and whoever waits for an answer gets none.
+    fn resume(&mut self) -> Jobs {
+        if self.phase != Phase::Paused {
+            return Jobs::new();
+        }
+        self.phase = Phase::Running;
+        self.hold.take_jobs()
     }
 
     /// Wakes the event loop, where there is one.

@@ -14,6 +14,9 @@ use crate::vcpu::{DebugEvent, Stop, Vcpu};
 /// Something to be done with a vCPU, on its own thread.
 type Job = Box<dyn FnOnce(&mut dyn Vcpu) + Send>;
 
+/// Jobs, and for which vCPUs they are.
+pub(super) type Jobs = Vec<(u8, Job)>;
+
 /// Asked on a vCPU's thread whether a debug event is to be passed over: the vCPU then goes on as if there had been none, and
 /// no other is disturbed. Takes the vCPU's number.
 pub type DebugFilter = Arc<dyn Fn(u8, &DebugEvent, &mut dyn Vcpu) -> bool + Send + Sync>;
@@ -44,7 +47,7 @@ pub(super) struct Hold {
     event: Option<Arc<OwnedFd>>,
     filter: Option<DebugFilter>,
     held: VecDeque<Held>,
-    jobs: Vec<(u8, Job)>,
+    jobs: Jobs,
     /// vCPUs that stay where they are while the others run.
     frozen: Vec<u8>,
 }
@@ -66,6 +69,10 @@ impl Hold {
     pub(super) fn end(&mut self) {
         self.jobs.clear();
         self.wake();
+    }
+
+    pub(super) fn take_jobs(&mut self) -> Jobs {
+        std::mem::take(&mut self.jobs)
     }
 
     pub(super) fn is_frozen(&self, vcpu: u8) -> bool {
@@ -166,12 +173,15 @@ impl Debugger {
         self.control.pause()
     }
 
-    /// Lets the vCPUs go on for which `who` is true; the others stay where they are.
+    /// Lets the vCPUs go on for which `who` is true; the others stay where they are, if the machine is paused.
     pub fn resume(&self, who: impl Fn(u8) -> bool) {
         let mut state = self.control.state();
         state.hold.frozen = (0..state.vcpus()).filter(|&vcpu| !who(vcpu)).collect();
+        let unanswered = state.resume();
         drop(state);
-        self.control.resume();
+        drop(unanswered);
+        // Also without a pause: one that was frozen may not be any more.
+        self.control.0.changed.notify_all();
     }
 
     /// Says which debug events to pass over from now on; `None`: none of them. Without it a debugger that single-steps in
@@ -196,7 +206,7 @@ impl Debugger {
     }
 
     /// Does something with a vCPU, on its own thread. `None` if there is no such vCPU, the machine is not paused, or it
-    /// ends meanwhile.
+    /// ends or is resumed meanwhile.
     pub fn with_vcpu<R: Send + 'static>(
         &self,
         vcpu: u8,
@@ -238,8 +248,13 @@ impl AsFd for Debugger {
 
 impl Drop for Debugger {
     fn drop(&mut self) {
-        self.control.state().hold = Hold::default();
-        self.control.resume();
+        let mut state = self.control.state();
+        let hold = std::mem::take(&mut state.hold);
+        // Under the same lock: the next debugger's pause is not to be ended by this one.
+        let unanswered = state.resume();
+        drop(state);
+        // What filter and jobs have with them may be anything.
+        drop((hold, unanswered));
         // Those that were frozen do not wait for the phase alone.
         self.control.0.changed.notify_all();
     }

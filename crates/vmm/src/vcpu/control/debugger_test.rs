@@ -153,3 +153,53 @@ fn what_the_guest_means_to_do_is_not_held() {
     debugger.seen();
     assert_eq!(debugger.ended(), Some(Stop::PowerOff));
 }
+
+#[test]
+fn who_is_unfrozen_without_a_pause_goes_on() {
+    let control = Control::new();
+    let debugger = control.attach().unwrap().unwrap();
+    assert!(control.pause());
+    let machine = machine(&control, vec![ScriptedVcpu::new([debug(), Act::halt()]), spinning()]);
+    assert!(debugger.pause());
+    debugger.resume(|vcpu| vcpu == 1);
+    debugger.resume(|_| true);
+    assert_eq!(next(&debugger).vcpu, 0);
+    drop(debugger);
+    assert_eq!(machine.end(), Stop::Halted);
+}
+
+#[test]
+fn a_job_that_a_resume_overtakes_gets_no_answer() {
+    let control = Control::new();
+    let debugger = Arc::new(control.attach().unwrap().unwrap());
+    let machine = machine(&control, vec![spinning()]);
+    while debugger.vcpus() < 1 {
+        thread::yield_now();
+    }
+    assert!(debugger.pause());
+    let (go, gone) = sync_channel::<()>(0);
+    let (started, starts) = sync_channel::<()>(0);
+    let busy = thread::spawn({
+        let debugger = Arc::clone(&debugger);
+        move || {
+            debugger.with_vcpu(0, move |_| {
+                started.send(()).unwrap();
+                gone.recv().is_ok()
+            })
+        }
+    });
+    starts.recv().unwrap();
+    let waiting = thread::spawn({
+        let debugger = Arc::clone(&debugger);
+        move || debugger.with_vcpu(0, |_| ())
+    });
+    while control.state().hold.jobs.is_empty() {
+        thread::yield_now();
+    }
+    control.resume();
+    assert_eq!(waiting.join().unwrap(), None, "the machine runs");
+    go.send(()).unwrap();
+    assert_eq!(busy.join().unwrap(), Some(true), "what had begun is finished");
+    debugger.kill();
+    assert_eq!(machine.end(), Stop::Interrupted);
+}
