@@ -36,7 +36,7 @@ impl Tracer for Flight {
         self.recorder.wants()
     }
 
-    #[inline]
+    #[inline(always)]
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
         self.recorder.exit(exit, synced);
         self.input.exit(exit, synced);
