@@ -22,6 +22,8 @@ pub(crate) struct Tool {
 pub(crate) const NASM: Tool = Tool { program: "nasm", package: "nasm", elsewhere: &[] };
 /// A test compares `strata run --show-ioctls` with it.
 pub(crate) const STRACE: Tool = Tool { program: "strace", package: "strace", elsewhere: &[] };
+/// Debugs guests in tests.
+pub(crate) const GDB: Tool = Tool { program: "gdb", package: "gdb", elsewhere: &[] };
 /// Tests have it read the ACPI tables, and `acpiexec`, which comes with it, run them.
 pub(crate) const IASL: Tool = Tool {
     program: "iasl",

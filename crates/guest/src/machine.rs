@@ -62,7 +62,7 @@ static START_INFO: AtomicUsize = AtomicUsize::new(0);
 /// There is one at `address`, whose lists stay as they are; or what is there does not begin with its magic number.
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "a program of an operating system has none"))]
 pub(crate) unsafe fn begin(address: usize) {
-    let magic = address as *const u32;
+    let magic = core::ptr::with_exposed_provenance::<u32>(address);
     // SAFETY: the caller promises that it can be read.
     if !magic.is_null() && magic.is_aligned() && unsafe { magic.read() } == MAGIC {
         START_INFO.store(address, Relaxed);
@@ -95,9 +95,15 @@ fn take_out_first_page() {
 }
 
 fn start_info() -> Option<&'static StartInfo> {
-    let info = START_INFO.load(Relaxed) as *const StartInfo;
+    let info = core::ptr::with_exposed_provenance::<StartInfo>(START_INFO.load(Relaxed));
     // SAFETY: null, or what `begin` was promised.
     unsafe { info.as_ref() }
+}
+
+/// What lies at a physical address: the start's page tables map the first 4 GiB at their own.
+#[expect(clippy::cast_possible_truncation, reason = "a pointer has 64 bits here")]
+fn at<T>(address: u64) -> *const T {
+    core::ptr::with_exposed_provenance(address as usize)
 }
 
 /// The command line; empty if there is none, or if it is not UTF-8.
@@ -107,7 +113,7 @@ pub fn command_line() -> &'static str {
         return "";
     }
     // SAFETY: the start info leads to a text that ends in a NUL and stays as it is.
-    let text = unsafe { CStr::from_ptr(address as usize as *const _) };
+    let text = unsafe { CStr::from_ptr(at(address)) };
     text.to_str().unwrap_or_default()
 }
 
@@ -125,7 +131,7 @@ pub fn memory_map() -> &'static [Region] {
     let Some(info) = start_info().filter(|info| info.version >= 1 && info.memory_map != 0) else {
         return &[];
     };
-    let first = info.memory_map as usize as *const Region;
+    let first = at::<Region>(info.memory_map);
     // SAFETY: the start info leads to a list of that length, which stays as it is.
     unsafe { core::slice::from_raw_parts(first, info.memory_map_entries as usize) }
 }
@@ -135,14 +141,19 @@ pub fn rsdp() -> Option<u64> {
     start_info().map(|info| info.rsdp).filter(|&address| address != 0)
 }
 
-/// One past the last byte of the program, its stack and its zeros: from here on RAM is free.
-#[cfg(target_os = "none")]
+/// One past the last byte of the program, its stack and its zeros: from here on RAM is free. (0 in a program of an operating
+/// system.)
 pub fn image_end() -> u64 {
-    unsafe extern "C" {
-        /// The linker's.
-        safe static _end: u8;
+    #[cfg(target_os = "none")]
+    {
+        unsafe extern "C" {
+            /// The linker's.
+            safe static _end: u8;
+        }
+        (&raw const _end).addr() as u64
     }
-    (&raw const _end).addr() as u64
+    #[cfg(not(target_os = "none"))]
+    0
 }
 
 #[cfg(test)]

@@ -26,9 +26,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::from_toml(&std::fs::read_to_string(config)?)?;
     let machine = Machine::builder(config).image(image).console(std::io::stdout()).build()?;
     let guest =
-        Guest { memory: machine.ram().memory().clone(), places: Vec::new(), symbols: symbols.clone() };
+        Guest { memory: machine.ram().memory().clone(), places: machine.places(), symbols: symbols.clone() };
     let trace = Trace::start(&Options { format, filter, ..Options::default() }, stderr(), guest)?;
-    let places: Arc<[Place]> = Arc::new([]);
+    let places: Arc<[Place]> = machine.places().into();
     let profile = Profile::new(machine.ram().memory().clone(), Arc::clone(&places));
     // A trace comes last: the others would measure what it costs.
     let outcome =

@@ -128,7 +128,7 @@ impl<M: Memory> Setup<M> {
         self
     }
 
-    /// What `monitor explain` shows.
+    /// What `monitor explain` shows, by default what becomes of the next instruction.
     #[must_use]
     pub fn explain(mut self, explain: Arc<Explain<M>>) -> Self {
         self.explain = Some(explain);

@@ -7,21 +7,22 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod clock;
 pub mod core;
 pub mod disasm;
 pub mod explain;
 pub mod fault;
 pub mod flight;
+#[cfg(feature = "gdb")]
+pub mod gdb;
 pub mod map;
-mod clock;
+pub mod postmortem;
 pub mod profile;
 pub mod stats;
 pub mod symbols;
 #[cfg(test)]
 mod testing;
 pub mod trace;
-#[cfg(feature = "gdb")]
-pub mod gdb;
 pub mod view;
 
 pub use disasm::Instruction;

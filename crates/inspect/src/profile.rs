@@ -174,7 +174,7 @@ impl<M> Profile<M> {
             Weight::Exits => ("exits by guest function".to_owned(), "exits".to_owned()),
             Weight::HostTime => ("host time by guest function".to_owned(), "ns".to_owned()),
         };
-        options.name_type = "function:".to_owned();
+        "function:".clone_into(&mut options.name_type);
         // The same function has the same colour in every picture.
         options.hash = true;
         let lines = self.folded(weight, symbols);

@@ -211,9 +211,9 @@ impl fmt::Display for Time {
         #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
         let nanos = self.0 as f64;
         let (value, unit) = match self.0 {
-            ..1_000 => return f.pad(&format!("{} ns", self.0)),
-            ..1_000_000 => (nanos / 1e3, "us"),
-            ..1_000_000_000 => (nanos / 1e6, "ms"),
+            0..1_000 => return f.pad(&format!("{} ns", self.0)),
+            1_000..1_000_000 => (nanos / 1e3, "us"),
+            1_000_000..1_000_000_000 => (nanos / 1e6, "ms"),
             _ => (nanos / 1e9, "s"),
         };
         let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
@@ -263,7 +263,8 @@ impl fmt::Display for Report {
 
 impl Row {
     fn print(&self, f: &mut fmt::Formatter<'_>, width: usize, all: u64) -> fmt::Result {
-        let tenths = u128::from(self.exits) * 1000 / u128::from(all.max(1));
+        let all = u128::from(all.max(1));
+        let tenths = (u128::from(self.exits) * 1000 + all / 2) / all;
         writeln!(
             f,
             "{:width$} {:>10} {:>3}.{}% {:>9} {:>9} {:>9} {:>9} {:>9}",

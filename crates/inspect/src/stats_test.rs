@@ -73,11 +73,11 @@ fn a_report_reads_like_this() {
 3 exits; 2.00 s in the guest, 2.10 us in the VMM
 
 kind                exits            total       min    median       p99       max
-out                     2  66.6%   1.30 us    200 ns    650 ns   12.3 us   1.50 ms
+out                     2  66.7%   1.30 us    200 ns    650 ns   12.3 us   1.50 ms
 hlt                     1  33.3%    900 ns    200 ns    900 ns   12.3 us   1.50 ms
 
 address             exits            total       min    median       p99       max
-out 0x3f8 com1          2  66.6%   1.30 us    200 ns    650 ns   12.3 us   1.50 ms
+out 0x3f8 com1          2  66.7%   1.30 us    200 ns    650 ns   12.3 us   1.50 ms
 
 host time of an exit
    512 ns ..          2 |##################################################

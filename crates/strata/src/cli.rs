@@ -12,7 +12,6 @@ use strata_vmm::cpu::Baseline;
 use devices::DeviceOptions;
 use inspect::Rest;
 pub(crate) use inspect::{InspectOptions, TraceFormat};
-use inspect::InspectOptions;
 
 /// Runs virtual machines on KVM.
 #[derive(Debug, Parser)]
@@ -169,9 +168,6 @@ pub(crate) struct RunOptions {
 
     #[command(flatten)]
     pub(crate) devices: DeviceOptions,
-
-    #[command(flatten)]
-    pub(crate) inspect: InspectOptions,
 
     /// Stop after this many exits [budget.exits]
     #[arg(long, value_name = "N", help_heading = "Limits")]

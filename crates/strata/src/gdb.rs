@@ -9,6 +9,7 @@ use strata_inspect::gdb::{Address, ListenError, Listener, Server, Setup, StartEr
 use strata_vmm::Machine;
 use strata_vmm::host::{ProbeDebugError, probe_debugging};
 
+use crate::death::Case;
 use crate::message::mention;
 
 /// Why no debugger can connect.
@@ -18,6 +19,8 @@ pub(crate) enum Error {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error("--gdb and debug.step or debug.breakpoints exclude each other: set breakpoints in gdb")]
+    Debugged,
     #[error("cannot find out what a debugger can do on this host")]
     Probe(#[from] ProbeDebugError),
 }
@@ -25,7 +28,7 @@ pub(crate) enum Error {
 impl Error {
     /// Whether the host is to blame, rather than what the user gave.
     pub(crate) fn is_the_hosts(&self) -> bool {
-        !matches!(self, Self::Listen(_))
+        !matches!(self, Self::Listen(_) | Self::Debugged)
     }
 }
 
@@ -35,23 +38,22 @@ const OPEN: &str = "whoever reaches this address controls the guest, and reads a
 
 /// Listens for a debugger of `machine`, which is about to run. The server ends when it is dropped, which is to be after the
 /// run: a debugger is then told of the machine's end.
-pub(crate) fn serve(
-    machine: &Machine,
-    address: &Address,
-    wait: bool,
-    (image, device, cpus): (&Path, &Path, u32),
-) -> Result<Server, Error> {
+pub(crate) fn serve(machine: &Machine, address: &Address, case: &Case<'_>) -> Result<Server, Error> {
     if address.is_open() {
         mention(OPEN);
     }
-    let cpus = u8::try_from(cpus).unwrap_or(u8::MAX);
+    let (config, wait) = (case.config, case.options.inspect.wait);
+    if config.debug.step.is_some() || !config.debug.breakpoints.is_empty() {
+        return Err(Error::Debugged);
+    }
+    let cpus = u8::try_from(config.cpus).unwrap_or(u8::MAX);
     let listener = Listener::bind(address)?;
-    let abilities = probe_debugging(device)?;
+    let abilities = probe_debugging(&config.kvm)?;
     let setup = Setup::new(machine.control(), machine.ram().memory().clone(), cpus)
         .abilities(abilities)
-        .is_64_bit(is_64_bit(image))
+        .is_64_bit(is_64_bit(&config.image))
         .wait(wait)
-        .say(Arc::new(|line| mention(line)));
+        .say(Arc::new(mention));
     let server = start(listener, setup)?;
     let how = if wait { "the guest waits for a debugger" } else { "a debugger can connect" };
     mention(&format!("{how}: target remote {}", server.address()));

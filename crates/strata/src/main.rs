@@ -3,11 +3,13 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod counts;
 mod death;
 mod doctor;
 mod escape;
 mod gdb;
 mod keyboard;
+mod mapping;
 mod message;
 mod report;
 mod run;
@@ -47,21 +49,21 @@ fn main() -> ExitCode {
         Err(error) => return ExitCode::from(refuse(&error)),
     };
     message::mention_warnings();
-    let run = |options: &RunOptions| {
-        run::run(options).map_err(|error| {
+    let told = |ended: Result<u8, run::Error>| {
+        ended.map_err(|error| {
             let code = if error.is_the_hosts() { HOST_FAILED } else { BAD_INPUT };
             (code, in_one_line(&error))
         })
     };
-    let again = |options: Result<RunOptions, clap::Error>| match options {
-        Ok(options) => run(&options),
+    let again = |options: Result<RunOptions, clap::Error>, run: fn(&RunOptions) -> _| match options {
+        Ok(options) => told(run(&options)),
         Err(error) => Ok(refuse(&error)),
     };
     let result = match &cli.command {
-        Command::Run(options) => run(options),
-        Command::Trace(rest) => again(rest.trace()),
-        Command::Profile(rest) => again(rest.profile()),
-        Command::Map(rest) => again(rest.map()),
+        Command::Run(options) => told(run::run(options)),
+        Command::Trace(rest) => again(rest.trace(), run::run),
+        Command::Profile(rest) => again(rest.profile(), run::run),
+        Command::Map(rest) => again(rest.map(), run::map),
         Command::Doctor(options) => doctor::doctor(options).map_err(|error| (BAD_INPUT, in_one_line(&error))),
     };
     match result {

@@ -11,6 +11,11 @@ pub(crate) fn say(message: &str) {
     let _ = io::stderr().write_all(line(message).as_bytes());
 }
 
+/// Text as it is, of several lines.
+pub(crate) fn show(text: &str) {
+    let _ = io::stderr().write_all(format!("{}\n", text.trim_end()).as_bytes());
+}
+
 /// A line for the event loop to write, which must not wait for a reader: signals come to it, and so do keys. It is left
 /// out where standard error is full.
 pub(crate) fn mention(message: &str) {

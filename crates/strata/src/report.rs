@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use strata_inspect::explain::Explanation;
 use strata_vmm::cpu::X86State;
 use strata_vmm::kvm::CallError;
 use strata_vmm::memory::vm_memory::{Bytes as _, GuestAddress};
@@ -95,6 +96,8 @@ impl Report {
     /// Adds what was found out about the end.
     pub(crate) fn explain(&mut self, end: &End) {
         self.last_exits.clone_from(&end.exits);
+        self.accused = end.explanation.as_ref().is_some_and(Explanation::is_accusation);
+        self.explanation = end.explanation.as_ref().map(ToString::to_string);
     }
 
     pub(crate) fn write_to(&self, file: File) -> io::Result<()> {

@@ -8,16 +8,22 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
 use rustix::io::Errno;
+use strata_inspect::profile::Profile;
+use strata_inspect::stats::Stats;
+use strata_inspect::trace::Guest;
 use strata_vmm::cassette::Recorder;
 use strata_vmm::config::{ConsoleTo, LayerError, Serial};
 use strata_vmm::kvm::{CallError, StraceLog};
-use strata_vmm::machine::{BuildError, RunError};
+use strata_vmm::machine::{BuildError, Place, RunError};
 use strata_vmm::vcpu::Vcpu as _;
 use strata_vmm::{Config, ExitLog, Machine, MachineBuilder};
 
 use crate::cli::RunOptions;
+use crate::counts::Counts;
 use crate::death::{Case, End};
+use crate::gdb;
 use crate::keyboard::Keyboard;
+use crate::mapping;
 use crate::message::mention;
 use crate::report::{Output, Report};
 use crate::settings;
@@ -53,7 +59,9 @@ pub(crate) enum Error {
     #[error("cannot read the guest's state")]
     State(#[source] CallError),
     #[error(transparent)]
-    Gdb(#[from] crate::gdb::Error),
+    Gdb(#[from] gdb::Error),
+    #[error("the machine has no processor")]
+    NoVcpu,
 }
 
 impl Error {
@@ -78,6 +86,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let Prepared { machine, input, output, files } = prepare(options, &config)?;
     let case = Case::of(options, &config, &machine)?;
     let (machine, running) = begin(options, &config, machine, &input, files.are_some())?;
+    let debugger = options.inspect.gdb.as_ref().map(|at| gdb::serve(&machine, at, &case)).transpose()?;
     let end = if files.are_some() || options.inspect.watches() {
         watched(machine, files, running, &case, &output)?
     } else {
@@ -85,10 +94,21 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
         drop(running);
         case.close(&mut outcome)
     };
+    drop(debugger);
     if !options.quiet {
-        end.say();
+        end.say(options.inspect.last_exits);
     }
     Ok(end.stop.exit_code())
+}
+
+/// Builds a machine and shows its memory, without running it.
+pub(crate) fn map(options: &RunOptions) -> Result<u8, Error> {
+    let config = settings::config(options)?;
+    let mut machine = Machine::builder(config).build()?;
+    let state = machine.states().map_err(Error::State)?.into_iter().next().ok_or(Error::NoVcpu)?;
+    let to = options.inspect.map.as_deref().unwrap_or(Path::new("-"));
+    mapping::write(to, machine.ram(), &machine.places(), &state)?;
+    Ok(0)
 }
 
 /// A machine that could run, with what it will read and write.
@@ -102,11 +122,6 @@ struct Prepared<'a> {
 /// Builds the machine, and begins the files that are written of its run.
 fn prepare<'a>(options: &'a RunOptions, config: &Config) -> Result<Prepared<'a>, Error> {
     let has_stdio = config.console.iter().any(|console| console.to == ConsoleTo::Stdio);
-    let config = config(options)?;
-    let dirty_log = config.memory.dirty_log;
-    let debugged = (config.image.clone(), config.kvm.clone(), config.cpus);
-    let port_at_stdio = config.console.iter().position(|console| console.to == ConsoleTo::Stdio);
-    let has_stdio = port_at_stdio.is_some();
     // Found once: a guest without a serial port has nobody to type to.
     let has_input = has_stdio || config.devices.serial == Serial::Stdio;
     let input = if has_input { Input::find() } else { Input::Nothing };
@@ -175,33 +190,11 @@ fn begin(
         blocked = Some(mask);
     }
 
-    let (image, device, cpus) = &debugged;
-    let debugger = match &options.inspect.gdb {
-        Some(address) => Some(crate::gdb::serve(&machine, address, options.inspect.wait, (image, device, *cpus))?),
-        None => None,
-    };
     let running = Running { terminal: input.terminal().map(Raw::new), _blocked: blocked };
     if running.terminal.is_some() && !options.quiet {
         mention(HINT);
     }
     Ok((machine, running))
-    let (stop, images) = if plain {
-        let outcome = machine.run()?;
-        drop(running);
-        (outcome.stop.clone(), outcome.files())
-    } else {
-        watched(machine, files, running, |outcome| {
-            Report::new(outcome, &options.dump, dirty_log, &output.taken())
-        })?
-    };
-    drop(debugger);
-    if !options.quiet {
-        say(&stop.to_string());
-        if let Some(blame) = blame(&stop, images) {
-            say(blame);
-        }
-    }
-    Ok(stop.exit_code())
 }
 
 /// Gives a virtio console what a serial port would have: the keys of a terminal, or all of standard input.
@@ -241,7 +234,7 @@ impl Files<'_> {
 
 /// A file that has been begun.
 pub(crate) struct OutputFile<'a> {
-    path: &'a Path,
+    pub(crate) path: &'a Path,
     pub(crate) file: File,
 }
 
@@ -291,12 +284,17 @@ fn watched(
 
     let log = files.report.is_some();
     let memory = machine.ram().memory().clone();
-    let trace = tracing::start(&case.options.inspect, &case.places, case.symbols.clone())?;
+    let (inspect, places) = (&case.options.inspect, Arc::<[Place]>::from(&*case.places));
+    let guest = Guest { memory: memory.clone(), places: case.places.clone(), symbols: case.symbols.clone() };
+    let trace = tracing::start(inspect, guest)?;
+    let counts = Counts::begin(inspect)?;
     let outcome = machine.run_traced(|vcpu| Watch {
         flight: case.flight(),
         log: log.then(ExitLog::default),
         tape: recorder.as_ref().map(|(_, recorder)| recorder.tracer(vcpu)),
-        tap: trace.as_ref().map(|trace| trace.tap(vcpu, memory.clone())),
+        tap: trace.as_ref().map(|trace| trace.tap(vcpu)),
+        stats: inspect.stats.is_some().then(|| Stats::new(Arc::clone(&places))),
+        profile: inspect.profile.is_some().then(|| Profile::new(memory.clone(), Arc::clone(&places))),
     });
     // Whoever reads the files may take long.
     drop(running);
@@ -304,6 +302,7 @@ fn watched(
     if let Some(trace) = trace {
         tracing::finish(trace);
     }
+    counts.write(&outcome, case.symbols.as_deref())?;
 
     if let Some((path, recorder)) = recorder {
         for vcpu in &mut outcome.vcpus {

@@ -2,12 +2,11 @@
 
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
-use std::sync::Arc;
 
 use strata_inspect::Symbols;
 use strata_inspect::symbols::SymbolError;
-use strata_inspect::trace::{Filter, FilterError, Format, Options, StartError, Summary, Trace};
-use strata_vmm::machine::Place;
+use strata_inspect::trace::{Filter, FilterError, Format, Guest, Options, StartError, Summary, Trace};
+use strata_vmm::memory::GuestMemory;
 
 use crate::cli::{InspectOptions, TraceFormat};
 use crate::message::say;
@@ -45,9 +44,8 @@ pub(crate) fn symbols(options: &InspectOptions, image: &Path) -> Result<Option<S
 /// Starts the trace that the options ask for.
 pub(crate) fn start(
     options: &InspectOptions,
-    places: &[Place],
-    symbols: Option<Arc<Symbols>>,
-) -> Result<Option<Trace>, Error> {
+    guest: Guest<GuestMemory>,
+) -> Result<Option<Trace<GuestMemory>>, Error> {
     let Some(path) = &options.trace else { return Ok(None) };
     let to_terminal = path == Path::new("-");
     let out: Box<dyn Write + Send> =
@@ -69,12 +67,12 @@ pub(crate) fn start(
     };
     let filter: Filter = options.trace_filter.as_deref().unwrap_or("").parse().map_err(TraceError::Filter)?;
     let options = Options { format, filter, ..Options::default() };
-    let trace = Trace::start(&options, out, places.to_vec(), symbols).map_err(TraceError::Start)?;
+    let trace = Trace::start(&options, out, guest).map_err(TraceError::Start)?;
     Ok(Some(trace))
 }
 
 /// Waits until the trace is written, and says if it is not whole.
-pub(crate) fn finish(trace: Trace) {
+pub(crate) fn finish(trace: Trace<GuestMemory>) {
     let Summary { dropped, error, .. } = trace.finish();
     if let Some(error) = error.filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
         say(&format!("the trace ends early: {error}"));

@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::io::BufWriter;
 
+use strata_inspect::postmortem;
+use strata_inspect::profile::Profile;
+use strata_inspect::stats::Stats;
 use strata_inspect::trace::Tap;
 use strata_vmm::cassette::VcpuRecorder;
 use strata_vmm::machine::InputLog;
@@ -31,6 +34,12 @@ impl Flight {
     }
 }
 
+impl Flight {
+    pub(crate) fn watched(&self) -> postmortem::Watched<'_> {
+        postmortem::Watched { recorder: self.recorder.as_ref(), input: self.input.as_ref() }
+    }
+}
+
 impl Tracer for Flight {
     fn wants(&self) -> Sync {
         self.recorder.wants()
@@ -51,23 +60,28 @@ pub(crate) struct Watch {
     pub(crate) log: Option<ExitLog>,
     pub(crate) tape: Option<VcpuRecorder<Recording>>,
     pub(crate) tap: Option<Tap<GuestMemory>>,
+    pub(crate) stats: Option<Stats>,
+    pub(crate) profile: Option<Profile<GuestMemory>>,
 }
 
 impl Tracer for Watch {
     fn wants(&self) -> Sync {
-        self.flight.wants().max(self.tap.wants())
+        self.flight.wants().max(self.tap.wants()).max(self.stats.wants()).max(self.profile.wants())
     }
 
     fn back(&mut self) {
         self.tap.back();
+        self.stats.back();
+        self.profile.back();
     }
 
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
         self.flight.exit(exit, synced);
         self.log.exit(exit, synced);
         self.tape.exit(exit, synced);
-        // Last, since it takes the time.
         self.tap.exit(exit, synced);
+        self.stats.exit(exit, synced);
+        self.profile.exit(exit, synced);
     }
 }
 

@@ -10,7 +10,7 @@ use strata_vmm::config::{ByteSize, Duration};
 ///
 /// As `runner` in .cargo/config.toml, this is what `cargo test` and `cargo run` start.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "strata-test", version, max_term_width = 120)]
+#[command(name = "strata-test", version, max_term_width = 120, args_override_self = true)]
 pub struct Options {
     /// How long each test may take, and a program that is no test: 500ms, 5s, 2m [default: 60s for tests]
     #[arg(long, value_name = "TIME")]

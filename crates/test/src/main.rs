@@ -54,10 +54,8 @@ fn main() -> ExitCode {
     match start(&options) {
         Ok(code) => code.into(),
         Err(failure) => {
-            let mut line = failure.to_string();
-            for cause in iter::successors(failure.source(), |&cause| cause.source()) {
-                line += &format!(": {cause}");
-            }
+            let causes = iter::successors(failure.source(), |&cause| cause.source());
+            let line = causes.fold(failure.to_string(), |line, cause| format!("{line}: {cause}"));
             let (code, hint) = match &failure {
                 Failure::Suite(SuiteError::Job(error)) if error.is_for_the_doctor() => {
                     (HOST_FAILED, "; `strata doctor` says what this host lacks, and what to do about it")

@@ -5,10 +5,11 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use strata_inspect::postmortem::Postmortem;
 use strata_vmm::machine::{BuildError, RunError};
 use strata_vmm::{Config, Machine, Stop, config};
 
-use crate::death;
+use crate::death::{self, Remains};
 use crate::interrupt::Interrupt;
 use crate::output::{Output, Written};
 use crate::settings::Settings;
@@ -90,18 +91,21 @@ const NOT_FOUND: u8 = 1;
 /// The machine could not be had. How the guest ended is never an error.
 pub fn run(job: Job<'_>, settings: &Settings, interrupt: &Interrupt) -> Result<Ran, JobError> {
     let start = Instant::now();
-    let machine = configuration(job, settings);
+    let config = configuration(job, settings);
     let output = Output::new(job.show, settings.expect.as_ref());
-    let mut builder = Machine::builder(machine).console(output.clone());
+    let mut builder = Machine::builder(config.clone()).console(output.clone());
     if job.stdin {
         let input: OwnedFd = io::stdin().as_fd().try_clone_to_owned().map_err(JobError::Input)?;
         builder = builder.input(std::fs::File::from(input));
     }
     output.ends(builder.control());
     let running = interrupt.enter(builder.control());
-    let mut outcome = builder.build()?.run()?;
+    let machine = builder.build()?;
+    let postmortem = Postmortem::of(&machine);
+    let mut outcome = machine.run_traced(|_| death::Watch::default())?;
     drop(running);
     let written = output.take();
+    let remains = Remains { image: job.image, machine: &config, postmortem };
     let stop = outcome.stop.clone();
     let interrupted = interrupt.happened() && stop == Stop::Interrupted;
     let (code, why) = match &settings.expect {
@@ -111,12 +115,16 @@ pub fn run(job: Job<'_>, settings: &Settings, interrupt: &Interrupt) -> Result<R
             let code = settings.codes.of_stop(&stop).max(NOT_FOUND);
             (
                 code,
-                format!("{}\nno line of its output has {:?}", death::describe(&mut outcome), expect.text()),
+                format!(
+                    "{}\nno line of its output has {:?}",
+                    death::describe(&mut outcome, &remains),
+                    expect.text()
+                ),
             )
         }
         None => match settings.codes.of_stop(&stop) {
             0 => (0, String::new()),
-            code => (code, death::describe(&mut outcome)),
+            code => (code, death::describe(&mut outcome, &remains)),
         },
     };
     // Its memory and descriptors go before the next one comes.

@@ -89,12 +89,9 @@ fn what_is_wrong_is_named() {
         ("[package.metadata.strata-test]\nexpect = \"(\"", "regular expression"),
     ] {
         let error = Settings::new(&options(&[]), Some(&Folder::with(manifest).0)).unwrap_err();
-        let mut text = error.to_string();
-        let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(&error);
-        while let Some(inner) = cause {
-            text += &format!(": {inner}");
-            cause = inner.source();
-        }
+        let error: &dyn std::error::Error = &error;
+        let causes = std::iter::successors(Some(error), |error| error.source());
+        let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
         assert!(text.contains(says), "{text}");
     }
 }

@@ -11,6 +11,7 @@ use std::time::Instant;
 use strata_vmm::Stop;
 
 use crate::cli::Harness;
+use crate::death;
 use crate::image::{GuestTest, Image};
 use crate::interrupt::Interrupt;
 use crate::report::{Counts, Report, Result as TestResult, Style, Verdict};
@@ -145,7 +146,7 @@ impl Suite<'_> {
         let has_said = self.is_ours && ran.stop == FAILED && !written.bytes.is_empty();
         let verdict = match ran.code {
             0 => Verdict::Passed,
-            _ if has_said => Verdict::Failed(String::new()),
+            _ if has_said => Verdict::Failed(death::places(&written.bytes, self.image)),
             _ => Verdict::Failed(ran.why),
         };
         if self.show {

@@ -39,6 +39,7 @@ const RUNS: &[Run] = &[
     all("vmm", "cassette"),
     all("vmm", "fault_injection"),
     all("vmm", "machine"),
+    all("strata", "gdb"),
     // A million from four threads. Where each has to be seen before the next can come, fewer: on one CPU every one of them
     // waits for the scheduler.
     kicks("kicks_from_many_threads", &[("KICKS", "250000")]),

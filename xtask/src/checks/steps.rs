@@ -10,7 +10,7 @@ use super::{
 };
 use crate::lint as rules;
 use crate::process::capture;
-use crate::tools::{IASL, NASM, PASST, STRACE, Tools};
+use crate::tools::{GDB, IASL, NASM, PASST, STRACE, Tools};
 use crate::workspace::Package;
 
 /// Whether a step belongs to `--quick` too: what seldom fails alone, or takes long, does not.
@@ -66,7 +66,7 @@ pub(super) fn command(command: Command) -> Result<Report, Box<dyn Error>> {
 fn tools(context: &Context) -> Report {
     let tools = Tools::of_this_process(!context.install.no_install);
     let mut report = Report::default();
-    for tool in [&NASM, &STRACE, &IASL, &PASST] {
+    for tool in [&NASM, &STRACE, &IASL, &PASST, &GDB] {
         report.add(tools.ensure(tool).map(drop).map_err(|error| error.to_string()));
     }
     report

@@ -55,13 +55,13 @@ fn an_entry_that_fails_is_explained_by_the_rules() {
     let mut lab = Lab::long();
     assert!(!death(&lab, &failed).is_accusation(), "nothing is wrong with this state");
     lab.state.cr4 -= Cr4::PAE;
-    for stop in [failed, Stop::VcpuFailed { vcpu: 0, call: "KVM_RUN", errno: 22 }] {
+    for stop in [failed, Stop::VcpuFailed { vcpu: 0, call: "run", errno: 22 }] {
         let explanation = death(&lab, &stop);
         assert!(explanation.is_accusation());
         assert_eq!(explanation.kind, Kind::FailedEntry);
-        assert!(explanation.to_string().contains("CR4.PAE is 0x0, but long mode needs it"), "{explanation}");
+        assert!(explanation.to_string().contains("CR4.PAE is 0x0, but long mode"), "{explanation}");
     }
-    let other = Stop::VcpuFailed { vcpu: 0, call: "KVM_RUN", errno: 5 };
+    let other = Stop::VcpuFailed { vcpu: 0, call: "run", errno: 5 };
     assert!(!death(&lab, &other).is_accusation(), "that is the host's trouble");
 }
 
@@ -72,6 +72,24 @@ fn an_instruction_that_runs_is_not_accused() {
     let explanation = death(&lab, &Stop::TripleFault);
     assert!(!explanation.is_accusation());
     assert!(explanation.summary().starts_with("nothing is wrong with the instruction at 0x100000"));
+    let mut lab = lab;
+    lab.state.regs.rflags |= RFlags::IF;
+    let said = death(&lab, &Stop::TripleFault).summary();
+    assert!(said.contains("one of vector 32 would not reach a handler: IDT entry 32 lies beyond"), "{said}");
+}
+
+#[test]
+fn an_exception_that_is_handled_is_no_reason_to_die() {
+    let mut lab = Lab::long();
+    lab.code(&[0x0f, 0x0b]);
+    lab.idt(&[(6, strata_cpu::Gate::interrupt(strata_cpu::Gdt::CODE, 0x7000))]);
+    lab.write(0x7000, &[0xf4]);
+    let explanation = death(&lab, &Stop::TripleFault);
+    assert!(!explanation.is_accusation());
+    assert!(
+        explanation.summary().contains("#UD went to its handler at 0x7000; what the handler did"),
+        "{explanation}"
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::mem::discriminant;
 
 use strata_cpu::delivery::{DeliveryError, MemoryFault, PushError, SelectorError};
-use strata_cpu::{AccessKind, Attempt, Cr0, Exception, WalkFault, X86State, deliver_all};
+use strata_cpu::{AccessKind, Attempt, Cr0, Exception, RFlags, WalkFault, X86State, deliver, deliver_all};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::{Death, Explanation, Kind, hints, origin, place, stack};
@@ -61,12 +61,30 @@ pub(super) fn explain<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Explanati
                 here(death)
             );
             explanation.tell(text, death.shown(death.view.rip()));
+            interrupts(death, &mut explanation);
             if death.machine.emulated {
                 explanation.say(EMULATED);
             }
         }
     }
     explanation
+}
+
+/// Where no instruction is to blame, an interrupt may be: what would become of one.
+fn interrupts<M: Bytes<GuestAddress>>(death: &Death<'_, M>, explanation: &mut Explanation) {
+    /// The first vector that is not an exception's. SDM 3A 7.2.
+    const FIRST: u8 = 32;
+    let state = death.view.state();
+    if !state.regs.rflags.contains(RFlags::IF) {
+        return;
+    }
+    if let Err(fault) = deliver(|at| death.view.word(at), state, Exception::plain(FIRST)) {
+        explanation.say(format!(
+            "interrupts are on (IF=1), and one of vector {FIRST} would not reach a handler: {}",
+            fault.why
+        ));
+        explanation.hint("the gates of interrupts, and which vectors the interrupt controllers send");
+    }
 }
 
 fn internal_no_code<M: Bytes<GuestAddress>>(death: &Death<'_, M>, headline: &str) -> Option<Explanation> {
@@ -84,11 +102,11 @@ fn here<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> String {
     death.name(death.view.rip())
 }
 
-/// What SVM hosts leave of a processor that shut down: the state after reset, as far as no guest would have it by itself. SDM 3A
-/// "Processor State After Reset", table 11-1.
+/// What SVM hosts leave of a processor that shut down: the state after INIT, as far as no guest would have it by itself.
+/// SDM 3A "Processor State After Reset", table 11-1: INIT leaves the two bits of CR0 for caches as they are.
 fn is_reset(state: &X86State) -> bool {
-    let cr0 = Cr0::CD | Cr0::NW | Cr0::ET;
-    state.cs.base == 0xffff_0000 && state.regs.rip == 0xfff0 && state.cr0 == cr0
+    let cr0 = state.cr0.difference(Cr0::CD | Cr0::NW);
+    state.cs.base == 0xffff_0000 && state.regs.rip == 0xfff0 && cr0 == Cr0::ET
 }
 
 /// The fault of an instruction, and what became of it.
@@ -122,7 +140,11 @@ fn chain<M: Bytes<GuestAddress>>(
             Next::NoCode { phys, .. } => {
                 explanation.say(format!("there is no handler: there is no RAM at {phys:#x}"));
             }
-            _ => explanation.say("what the handler did then cannot be seen from here"),
+            _ => {
+                // Then it was not this that killed the guest, or something is not understood.
+                explanation.accusation = false;
+                explanation.say("what the handler did then cannot be seen from here");
+            }
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Only what is whole and right is handed on: everything else a client can send is answered or dropped here.
 
+use std::fmt::Write as _;
+
 /// The longest packet. gdb asks how long it may be, and keeps to it.
 pub(super) const LONGEST: usize = 0x4000;
 /// How much may come before a first packet. Whoever sends more is no debugger.
@@ -103,11 +105,13 @@ impl Framing {
         if self.is_too_long {
             return Input::TooLong;
         }
-        let Some((body, [b'#', checksum @ ..])) = packet.split_at_checked(packet.len().saturating_sub(3)) else {
+        let Some((body, [b'#', checksum @ ..])) = packet.split_at_checked(packet.len().saturating_sub(3))
+        else {
             return Input::Damaged;
         };
         let sum = body.iter().skip(1).fold(0u8, |sum, byte| sum.wrapping_add(*byte));
-        let stated = std::str::from_utf8(checksum).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let stated =
+            std::str::from_utf8(checksum).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
         if stated == Some(sum) {
             self.has_seen_any = true;
             Input::Packet(packet)
@@ -134,8 +138,11 @@ pub(super) fn packet(body: &[u8]) -> Vec<u8> {
 
 /// A packet that has gdb print a line ("Stop Reply Packets", `O`). Only while the guest runs.
 pub(super) fn console(text: &str) -> Vec<u8> {
-    let hex: String = format!("{text}\n").bytes().map(|byte| format!("{byte:02x}")).collect();
-    packet(format!("O{hex}").as_bytes())
+    let mut body = String::from("O");
+    for byte in text.bytes().chain([b'\n']) {
+        let _ = write!(body, "{byte:02x}");
+    }
+    packet(body.as_bytes())
 }
 
 #[cfg(test)]

@@ -174,16 +174,17 @@ impl Layout {
         }
         add(SSE, "mxcsr", 4, "mxcsr_bits", Reg::Mxcsr);
         // A 32-bit gdb does not know the bases, and takes them for a feature of ours.
+        let unsigned = if self.is_wide() { "uint64" } else { "uint32" };
         let bases = if self.is_wide() { SEGMENTS } else { SYSTEM };
-        add(bases, "fs_base", word, integer, Reg::Base(Segment::Fs));
-        add(bases, "gs_base", word, integer, Reg::Base(Segment::Gs));
+        add(bases, "fs_base", word, unsigned, Reg::Base(Segment::Fs));
+        add(bases, "gs_base", word, unsigned, Reg::Base(Segment::Gs));
         for (name, segment) in SELECTORS.iter().take(4) {
-            add(SYSTEM, &format!("{name}_base"), word, integer, Reg::Base(*segment));
+            add(SYSTEM, &format!("{name}_base"), word, unsigned, Reg::Base(*segment));
         }
-        add(SYSTEM, "k_gs_base", 8, "int64", Reg::KernelGsBase);
+        add(SYSTEM, "k_gs_base", 8, "uint64", Reg::KernelGsBase);
         add(SYSTEM, "cr0", word, "cr0_bits", Reg::Cr0);
-        add(SYSTEM, "cr2", word, integer, Reg::Cr2);
-        add(SYSTEM, "cr3", word, integer, Reg::Cr3);
+        add(SYSTEM, "cr2", word, unsigned, Reg::Cr2);
+        add(SYSTEM, "cr3", word, unsigned, Reg::Cr3);
         add(SYSTEM, "cr4", word, "cr4_bits", Reg::Cr4);
         add(SYSTEM, "cr8", word, integer, Reg::Cr8);
         add(SYSTEM, "efer", 8, "efer_bits", Reg::Efer);
@@ -218,7 +219,7 @@ impl Layout {
         match feature {
             CORE => flags(xml, "eflags_bits", 4, EFLAGS),
             SSE => {
-                let _ = write!(
+                let _ = writeln!(
                     xml,
                     "<vector id=\"floats\" type=\"ieee_single\" count=\"4\"/>\
                      <vector id=\"doubles\" type=\"ieee_double\" count=\"2\"/>\
@@ -229,7 +230,7 @@ impl Layout {
                      <union id=\"xmm\"><field name=\"v4_float\" type=\"floats\"/>\
                      <field name=\"v2_double\" type=\"doubles\"/><field name=\"v16_int8\" type=\"bytes\"/>\
                      <field name=\"v8_int16\" type=\"words\"/><field name=\"v4_int32\" type=\"dwords\"/>\
-                     <field name=\"v2_int64\" type=\"qwords\"/><field name=\"uint128\" type=\"uint128\"/></union>\n"
+                     <field name=\"v2_int64\" type=\"qwords\"/><field name=\"uint128\" type=\"uint128\"/></union>"
                 );
                 flags(xml, "mxcsr_bits", 4, MXCSR);
             }

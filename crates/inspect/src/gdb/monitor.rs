@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 
 use gdbstub::target::ext::monitor_cmd::{ConsoleOutput, MonitorCmd};
 use strata_cpu::{AccessKind, Translation, X86State};
+use vm_memory::{Bytes, GuestAddress};
 
 use super::guest::{Guest, Never};
 use super::layout::Layout;
-use super::{Exits, Explain, Memory};
-use crate::View;
+use super::{Exits, Memory};
+use crate::fault::{self, Next};
+use crate::{View, disasm};
 
 const HELP: &str = "\
 monitor exits [N]       the last N exits of this vCPU (16), from the flight recorder
@@ -91,11 +93,13 @@ impl<M: Memory> Guest<M> {
     }
 
     fn explain(&mut self) -> String {
-        let Some(explain) = self.setup.explain.clone() else {
-            return "nothing here explains\n".to_owned();
-        };
-        let explain: &Explain<M> = &*explain;
-        let mut text = self.with_state(|guest, state| explain(&View::new(&guest.setup.memory, state)));
+        let mut text = self.with_state(|guest, state| {
+            let view = View::new(&guest.setup.memory, state);
+            match guest.setup.explain.as_deref() {
+                Some(explain) => explain(&view),
+                None => next(&view),
+            }
+        });
         if !text.ends_with('\n') {
             text.push('\n');
         }
@@ -153,6 +157,20 @@ impl<M: Memory> Guest<M> {
     }
 }
 
+/// The next instruction, and what becomes of it.
+fn next<M: Bytes<GuestAddress>>(view: &View<'_, M>) -> String {
+    let instruction =
+        disasm::at(view, view.rip(), None).map_or_else(|| "(nothing)".to_owned(), |found| found.text);
+    let fate = match fault::next(view) {
+        Next::Runs => "nothing is wrong with it".to_owned(),
+        Next::Raises(fault) => fault.to_string(),
+        Next::Perhaps(fault) => format!("perhaps {fault}"),
+        Next::NoCode { linear, phys } => format!("fetching {linear:#x}: there is no RAM at {phys:#x}"),
+        Next::Unknown(why) => why.to_string(),
+    };
+    format!("{:#x}: {instruction}\n  {fate}", view.rip())
+}
+
 /// Decimal, or hexadecimal with `0x`.
 fn number(text: &str) -> Option<u64> {
     match text.strip_prefix("0x") {
@@ -180,7 +198,8 @@ fn registers(vcpu: u8, state: &X86State) -> String {
         ("ldt", &state.ldt),
     ];
     let regs = &state.regs;
-    let _ = writeln!(text, "rip {:#018x}  rsp {:#018x}  rflags {:#x}", regs.rip, regs.rsp, regs.rflags.bits());
+    let _ =
+        writeln!(text, "rip {:#018x}  rsp {:#018x}  rflags {:#x}", regs.rip, regs.rsp, regs.rflags.bits());
     for (name, segment) in segments {
         let _ = writeln!(
             text,

@@ -63,11 +63,16 @@ impl<M: Memory> Watcher<M> {
         if self.plan.search && self.bytes.iter().any(|&(at, was)| self.byte(at) != was) {
             return false;
         }
-        match self.actions.get(usize::from(index)) {
+        let passes = match self.actions.get(usize::from(index)) {
             Some(Action::Step) => false,
             Some(Action::Range(start, end)) => (*start..*end).contains(&event.rip),
             _ => true,
+        };
+        // Stepping has to be asked for each time: of an instruction that KVM has emulated, TF may not have survived.
+        if let Some(asked) = asked.filter(|asked| passes && asked.single_step) {
+            return vcpu.set_guest_debug(asked).is_ok();
         }
+        passes
     }
 
     /// The debug register whose condition was met: B0 to B3 of DR6 say it also of those that are not enabled (SDM 3B 18.2.3).
@@ -119,7 +124,8 @@ impl<M: Memory> Guest<M> {
 
     fn ask(&mut self, vcpu: u8, debug: GuestDebug) {
         let Some(asked) = self.asked.get_mut(usize::from(vcpu)) else { return };
-        if *asked != debug {
+        // Stepping is asked for again each time: setting registers ends it.
+        if *asked != debug || debug.single_step {
             let wanted = debug.clone();
             let done = self.debugger.with_vcpu(vcpu, move |vcpu| vcpu.set_guest_debug(&debug));
             if matches!(done, Some(Ok(()))) {
@@ -128,17 +134,14 @@ impl<M: Memory> Guest<M> {
         }
     }
 
-    /// The guest had nothing to tell: it is to go on as before.
-    pub(super) fn resume_again(&mut self) {
-        self.go_on();
-    }
-
-    fn go_on(&mut self) {
+    /// Lets the guest go on as gdb has said. If there is something to tell of it still, it stays: that comes first.
+    pub(super) fn go_on(&mut self) {
         if self.is_running || !self.pending.is_empty() {
             // What is pending is told at once instead.
             return;
         }
-        let frozen: Vec<bool> = self.actions.iter().map(|action| self.is_locked && *action == Action::Default).collect();
+        let frozen: Vec<bool> =
+            self.actions.iter().map(|action| self.is_locked && *action == Action::Default).collect();
         let state = self.state(self.current);
         let memory = self.setup.memory.clone();
         let find = |linear| physical(&View::new(&memory, state.as_ref()?), linear);
@@ -190,9 +193,11 @@ impl<M: Memory> Guest<M> {
         if !plan.search || !plan.watchpoints.is_empty() {
             return Vec::new();
         }
-        let linear = self.breakpoints.watches.iter().flat_map(|watch| {
-            (0..watch.len).map(move |n| watch.address.wrapping_add(n))
-        });
+        let linear = self
+            .breakpoints
+            .watches
+            .iter()
+            .flat_map(|watch| (0..watch.len).map(move |n| watch.address.wrapping_add(n)));
         let memory = &self.setup.memory;
         linear.filter_map(find).filter_map(|at| Some((at, memory.read_obj(GuestAddress(at)).ok()?))).collect()
     }
@@ -248,12 +253,15 @@ impl<M: Memory> Guest<M> {
         if asked.watchpoints.is_empty() {
             // By stepping: what it was is not known any more, but of several it hardly matters which.
             let is_searched = asked.single_step && !self.breakpoints.has(event.rip);
-            let stepped = self.actions.iter().any(|action| matches!(action, Action::Step | Action::Range(..)));
+            let stepped =
+                self.actions.iter().any(|action| matches!(action, Action::Step | Action::Range(..)));
             return self.breakpoints.watches.first().copied().filter(|_| is_searched && !stepped);
         }
         let hit = asked.watchpoints.iter().zip(asked.breakpoints.len()..);
         let (piece, _) = hit.into_iter().find(|(_, n)| event.dr6 >> n & 1 == 1)?;
-        let of = |watch: &&Watch| piece.address.wrapping_sub(watch.address) < watch.len && watch.reads == piece.reads;
+        let of = |watch: &&Watch| {
+            piece.address.wrapping_sub(watch.address) < watch.len && watch.reads == piece.reads
+        };
         self.breakpoints.watches.iter().find(of).copied()
     }
 }

@@ -141,11 +141,10 @@ impl<M: Memory> Session<M> {
         match input {
             Input::Packet(packet) => self.packet(&packet),
             Input::Interrupt if self.is_running() => self.interrupt(),
-            // It stands still already.
-            Input::Interrupt => Ok(()),
             Input::Damaged if self.acknowledges => Ok(self.connection().ok_or_else(gone)?.send(b"-")?),
             Input::TooLong => self.answer(b"E07"),
-            Input::Damaged | Input::Noise => Ok(()),
+            // It stands still already; whoever does not want acknowledgements has TCP to trust in.
+            Input::Interrupt | Input::Damaged | Input::Noise => Ok(()),
         }
     }
 
@@ -162,7 +161,26 @@ impl<M: Memory> Session<M> {
                 let mode: &[u8] = if self.guest.is_physical { b"1" } else { b"0" };
                 return self.answer(mode);
             }
-            [b'Q', b'q', b'e', b'm', b'u', b'.', b'P', b'h', b'y', b'M', b'e', b'm', b'M', b'o', b'd', b'e', b':', mode] => {
+            [
+                b'Q',
+                b'q',
+                b'e',
+                b'm',
+                b'u',
+                b'.',
+                b'P',
+                b'h',
+                b'y',
+                b'M',
+                b'e',
+                b'm',
+                b'M',
+                b'o',
+                b'd',
+                b'e',
+                b':',
+                mode,
+            ] => {
                 self.guest.is_physical = *mode == b'1';
                 return self.answer(b"OK");
             }
@@ -211,13 +229,11 @@ impl<M: Memory> Session<M> {
             let text = ended.map(|stop| format!("the machine has ended: {stop}"));
             return self.tell(MultiThreadStopReason::Exited(code), text);
         }
-        match self.guest.next_stop() {
-            Some((reason, text)) => self.tell(reason, text),
-            None => {
-                self.guest.resume_again();
-                Ok(())
-            }
+        if let Some((reason, text)) = self.guest.next_stop() {
+            return self.tell(reason, text);
         }
+        self.guest.go_on();
+        Ok(())
     }
 
     fn tell(&mut self, reason: MultiThreadStopReason<u64>, text: Option<String>) -> Result<(), Ended> {

@@ -34,3 +34,24 @@ fn of_a_long_string_the_first_bytes_are_kept() {
     };
     assert_eq!(access.value(), Some(0x0707_0707_0707_0707));
 }
+
+#[test]
+fn page_tables_that_lead_nowhere_or_to_themselves_cost_the_code_only() {
+    let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 0x8000)]).unwrap();
+    let mut state = X86State::real(0x1000);
+    state.cr0 |= strata_cpu::Cr0::PE | strata_cpu::Cr0::PG;
+    state.cr4 |= strata_cpu::Cr4::PAE;
+    state.efer |= strata_cpu::Efer::LME | strata_cpu::Efer::LMA;
+    for (cr3, entry) in [(0x4000_0000, 0), (0x2000, 0), (0x2000, u64::MAX), (0x2000, 0x2007)] {
+        state.cr3 = cr3;
+        // Every entry of the table, which the last one makes its own next.
+        for index in 0..512 {
+            memory.write_obj(entry, GuestAddress(0x2000 + index * 8)).unwrap();
+        }
+        for rip in [0x1000, 0, 5, u64::MAX, 1 << 63, 0xffff_8000_0000_0003] {
+            state.regs.rip = rip;
+            let code = Cpu::of(&memory, &state).code;
+            assert!(code.before().len() <= LONGEST && code.after().len() <= LONGEST);
+        }
+    }
+}

@@ -3,7 +3,8 @@
 //! A [`Trace`] is started with a writer; a [`Tap`] is the [`Tracer`](strata_vmm::Tracer) of one vCPU. On the vCPU's thread a
 //! tap reads clocks, registers and the bytes of the instruction, puts them in a queue and goes on; all that takes time
 //! (names, disassembly, formatting, writing) is done by a thread of the trace. When the queue is full, exits are dropped
-//! and counted: a trace never makes the guest wait.
+//! and counted: a trace never makes the guest wait. Exits of several vCPUs come in the order in which they were handled,
+//! which may differ a little from that of their times.
 //!
 //! # JSON Lines
 //!
@@ -35,7 +36,7 @@
 //! // mov al, 'H'; out 0xe9, al; hlt
 //! let machine = Machine::builder(config).image(*b"\xb0H\xe6\xe9\xf4").build()?;
 //! let options = Options { format: Format::Text { colour: true }, ..Options::default() };
-//! let guest = Guest { memory: machine.ram().memory().clone(), places: Vec::new(), symbols: None };
+//! let guest = Guest { memory: machine.ram().memory().clone(), places: machine.places(), symbols: None };
 //! let trace = Trace::start(&options, std::io::stderr(), guest)?;
 //! let outcome = machine.run_traced(|vcpu| trace.tap(vcpu))?;
 //! let summary = trace.finish();
@@ -65,8 +66,8 @@ use std::thread::{Builder, JoinHandle};
 
 pub use filter::{Filter, FilterError};
 pub use kind::Kind;
-pub(crate) use place::{address, find};
 pub use place::Place;
+pub(crate) use place::{address, find};
 pub use tap::Tap;
 
 use vm_memory::{Bytes, GuestAddress};

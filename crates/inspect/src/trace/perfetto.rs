@@ -1,4 +1,4 @@
-//! A trace for the eye: the JSON trace event format, of which ui.perfetto.dev and chrome://tracing make pictures
+//! A trace for the eye: the JSON trace event format, of which <https://ui.perfetto.dev> makes pictures
 //! ("Trace Event Format", JSON Object Format).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +45,7 @@ struct Slice<'a> {
 
 /// A metadata event: the name of a process or a thread, which here are groups and tracks.
 #[derive(Serialize)]
-struct Name<'a> {
+struct Metadata<'a> {
     ph: &'static str,
     pid: u8,
     tid: usize,
@@ -58,31 +58,26 @@ fn micros(nanos: u64) -> f64 {
     nanos as f64 / 1000.0
 }
 
-impl Perfetto {
-    fn put(&self, value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
-        // Its first event is the name of a group, which `begin` writes.
-        out.write_all(b",\n")?;
-        Ok(serde_json::to_writer(out, value)?)
-    }
+/// One more event: the first is `begin`'s.
+fn put(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    out.write_all(b",\n")?;
+    Ok(serde_json::to_writer(out, value)?)
+}
 
+impl<'a> Slice<'a> {
+    fn new((group, track): (Group, usize), (from, to): (u64, u64), (name, cat): (&'a str, &'a str)) -> Self {
+        let (ts, dur) = (micros(from), micros(to.saturating_sub(from)));
+        Self { ph: "X", pid: group as u8, tid: track, ts, dur, name, cat, args: BTreeMap::new() }
+    }
+}
+
+impl Perfetto {
     fn name(&mut self, track: (Group, usize), name: &str, out: &mut dyn Write) -> io::Result<()> {
         if !self.named.insert(track) {
             return Ok(());
         }
         let args = BTreeMap::from([("name", name)]);
-        self.put(&Name { ph: "M", pid: track.0 as u8, tid: track.1, name: "thread_name", args }, out)
-    }
-
-    fn slice(
-        &self,
-        (group, track): (Group, usize),
-        (from, to): (u64, u64),
-        (name, cat): (&str, &str),
-        args: BTreeMap<&'static str, String>,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        let (ts, dur) = (micros(from), micros(to.saturating_sub(from)));
-        self.put(&Slice { ph: "X", pid: group as u8, tid: track, ts, dur, name, cat, args }, out)
+        put(&Metadata { ph: "M", pid: track.0 as u8, tid: track.1, name: "thread_name", args }, out)
     }
 }
 
@@ -106,10 +101,10 @@ impl Render for Perfetto {
         out.write_all(b"{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n")?;
         let name = |pid: Group, name| {
             let args = BTreeMap::from([("name", name)]);
-            Name { ph: "M", pid: pid as u8, tid: 0, name: "process_name", args }
+            Metadata { ph: "M", pid: pid as u8, tid: 0, name: "process_name", args }
         };
         serde_json::to_writer(&mut *out, &name(Group::Vcpus, "vCPUs"))?;
-        self.put(&name(Group::Devices, "devices"), out)
+        put(&name(Group::Devices, "devices"), out)
     }
 
     fn event(&mut self, seen: &Line<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -122,10 +117,11 @@ impl Render for Perfetto {
         );
         let vcpu = (Group::Vcpus, usize::from(event.vcpu));
         self.name(vcpu, &format!("vCPU {}", event.vcpu), out)?;
-        self.slice(vcpu, (entered, back), ("guest", "guest"), BTreeMap::new(), out)?;
+        put(&Slice::new(vcpu, (entered, back), ("guest", "guest")), out)?;
         let target = seen.target();
         let name = target.as_ref().map_or_else(|| kind.to_owned(), |target| format!("{kind} {target}"));
-        self.slice(vcpu, (back, done), (&name, kind), arguments(seen), out)?;
+        let handled = Slice { args: arguments(seen), ..Slice::new(vcpu, (back, done), (&name, kind)) };
+        put(&handled, out)?;
         if let What::Access(_) = event.what {
             let (track, device) = seen.device.map_or((NOBODY, "nobody"), |(index, name)| (index + 1, name));
             self.name((Group::Devices, track), device, out)?;
@@ -134,7 +130,7 @@ impl Render for Perfetto {
             let from = back.max(*taken).min(done.max(*taken));
             let to = done.max(from);
             *taken = to;
-            self.slice((Group::Devices, track), (from, to), (&name, kind), BTreeMap::new(), out)?;
+            put(&Slice::new((Group::Devices, track), (from, to), (&name, kind)), out)?;
         }
         Ok(())
     }

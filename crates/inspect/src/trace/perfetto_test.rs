@@ -6,8 +6,12 @@ use super::super::event::Event;
 use super::super::sample::{events, rendered};
 use super::*;
 
-fn slices(events: &[Event]) -> (Value, Vec<(u64, u64, u64, u64, String)>) {
+/// Process, thread, beginning, end, and name.
+type Seen = (u64, u64, u64, u64, String);
+
+fn slices(events: &[Event]) -> (Value, Vec<Seen>) {
     let trace: Value = serde_json::from_str(&rendered(Perfetto::default(), events, 4)).unwrap();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small times")]
     let nanos = |value: &Value| (value.as_f64().unwrap() * 1000.0).round() as u64;
     let all = trace["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X");
     let slices = all.map(|event| {

@@ -53,7 +53,7 @@ pub(crate) fn exits() -> [ExitRecord; 5] {
     ]
 }
 
-pub(super) fn event(number: u16, record: ExitRecord) -> Event {
+pub(super) fn event(number: u16, record: &ExitRecord) -> Event {
     let mut state = X86State::real(RIPS[usize::from(number) % RIPS.len()]);
     state.regs.rdx = 0x3f8;
     state.regs.rax = if number == 0 { 0x48 } else { 0x1c };
@@ -67,7 +67,7 @@ pub(super) fn event(number: u16, record: ExitRecord) -> Event {
 }
 
 pub(super) fn events() -> Vec<Event> {
-    (0..).zip(exits()).map(|(number, record)| event(number, record)).collect()
+    (0..).zip(exits()).map(|(number, record)| event(number, &record)).collect()
 }
 
 /// What these look like.

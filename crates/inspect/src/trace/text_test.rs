@@ -44,7 +44,7 @@ fn colours_do_not_move_columns() {
 }
 
 /// The line of one exit, from the exit on.
-fn line(record: ExitRecord) -> String {
+fn line(record: &ExitRecord) -> String {
     let mut event = event(0, record);
     event.cpu = None;
     let text = rendered(Text::new(false), &[event], 0);
@@ -54,23 +54,23 @@ fn line(record: ExitRecord) -> String {
 #[test]
 fn what_was_moved_is_shown_as_what_it_is() {
     let out = |port, width, data: &[u8]| ExitRecord::PioWrite { port, width, data: data.to_vec() };
-    assert_eq!(line(out(0x3f9, 1, b"A")), "out 0x3f9 <- 0x41 com1.ier");
-    assert_eq!(line(out(0x3f8, 1, b"\n")), "out 0x3f8 <- '\\n' com1.thr");
-    assert_eq!(line(out(0x3f8, 1, b"\x01")), "out 0x3f8 <- 0x1 com1.thr");
-    assert_eq!(line(out(0x3f8, 1, b"Hello\n")), "out 0x3f8 x6 <- \"Hello\\n\" com1.thr");
+    assert_eq!(line(&out(0x3f9, 1, b"A")), "out 0x3f9 <- 0x41 com1.ier");
+    assert_eq!(line(&out(0x3f8, 1, b"\n")), "out 0x3f8 <- '\\n' com1.thr");
+    assert_eq!(line(&out(0x3f8, 1, b"\x01")), "out 0x3f8 <- 0x1 com1.thr");
+    assert_eq!(line(&out(0x3f8, 1, b"Hello\n")), "out 0x3f8 x6 <- \"Hello\\n\" com1.thr");
     assert_eq!(
-        line(out(0xcf8, 4, &[0, 0, 0, 0x80])),
+        line(&out(0xcf8, 4, &[0, 0, 0, 0x80])),
         "out 0xcf8/4 <- 0x80000000 pci.config_address (nobody)"
     );
-    assert_eq!(line(out(0x1f0, 2, &[1, 0, 2, 0])), "out 0x1f0/2 x2 <- 0x1 0x2 (nobody)");
+    assert_eq!(line(&out(0x1f0, 2, &[1, 0, 2, 0])), "out 0x1f0/2 x2 <- 0x1 0x2 (nobody)");
     assert_eq!(
-        line(out(0x80, 1, &[b'a'; 40])),
+        line(&out(0x80, 1, &[b'a'; 40])),
         format!("out 0x80 x40 <- \"{}\".. post.code (nobody)", "a".repeat(32))
     );
     let magic = ExitRecord::MmioRead { addr: 0xd000_0000, data: b"virt".to_vec() };
-    assert_eq!(line(magic), "mmio read 0xd0000000/4 -> 0x74726976 disk.magic");
-    assert_eq!(line(ExitRecord::Shutdown), "shutdown (triple fault)");
-    assert_eq!(line(ExitRecord::InternalError { suberror: 1, data: vec![] }), "internal error 1");
+    assert_eq!(line(&magic), "mmio read 0xd0000000/4 -> 0x74726976 disk.magic");
+    assert_eq!(line(&ExitRecord::Shutdown), "shutdown (triple fault)");
+    assert_eq!(line(&ExitRecord::InternalError { suberror: 1, data: vec![] }), "internal error 1");
 }
 
 #[test]

@@ -12,7 +12,6 @@ use vm_memory::{Bytes, GuestAddress};
 use super::Format;
 use super::event::Event;
 use super::filter::Sieve;
-use super::line::Reader;
 use super::line::{Line, Reader};
 
 /// What the taps and the writer both know.

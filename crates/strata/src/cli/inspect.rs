@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::Error;
+use strata_inspect::gdb::Address;
+
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
 use super::RunOptions;
@@ -31,7 +33,11 @@ pub(crate) struct InspectOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) profile: Option<PathBuf>,
 
-    /// Print the map of the guest's memory as it is at the end, on standard error or to FILE; an SVG if that is its ending
+    /// Weigh what a profile draws by the time that the host took, not by the number of exits
+    #[arg(long, requires = "profile")]
+    pub(crate) profile_time: bool,
+
+    /// Print the map of the guest's memory as it is at the end, on standard output or to FILE; an SVG if that is its ending
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     pub(crate) map: Option<PathBuf>,
 
@@ -42,6 +48,14 @@ pub(crate) struct InspectOptions {
     /// Where the guest's symbols are, if not in its image: an ELF file or a System.map
     #[arg(long, value_name = "FILE")]
     pub(crate) symbols: Option<PathBuf>,
+
+    /// Serve gdb at a port of 127.0.0.1, at ADDRESS:PORT, or at a Unix socket
+    #[arg(long, value_name = "PORT|SOCKET", conflicts_with_all = ["step", "breakpoints"])]
+    pub(crate) gdb: Option<Address>,
+
+    /// Do not begin before a debugger lets the guest go on
+    #[arg(long, requires = "gdb")]
+    pub(crate) wait: bool,
 
     /// Keep no record of the last exits, and do not explain an abnormal end
     #[arg(long)]
@@ -115,18 +129,4 @@ impl Rest {
         let mut matches = Run::command().name(name).bin_name(name).try_get_matches_from(words)?;
         Run::from_arg_matches_mut(&mut matches).map(|run| run.options)
     }
-//! The options that look into a guest.
-use clap::Args;
-use strata_inspect::gdb::Address;
-    /// Serve gdb at a port of 127.0.0.1, at ADDRESS:PORT, or at a Unix socket
-    #[arg(
-        long,
-        value_name = "PORT|SOCKET",
-        help_heading = "Inspection",
-        conflicts_with_all = ["step", "breakpoints"]
-    )]
-    pub(crate) gdb: Option<Address>,
-    /// Do not begin before a debugger lets the guest go on
-    #[arg(long, requires = "gdb", help_heading = "Inspection")]
-    pub(crate) wait: bool,
 }

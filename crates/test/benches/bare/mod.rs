@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "raw system calls")]
 #![allow(
     clippy::cast_lossless,
+    clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
     reason = "`libc::Ioctl` is an i32 with musl and a u64 with the GNU C library"

@@ -82,7 +82,7 @@ impl KvmVcpu {
     }
 
     pub(super) fn set_fxsave(&self, fpu: &Fxsave) -> Result<(), CallError> {
-        /// XSTATE_BV, the first word of XSAVE's header: which components are not in their initial state (SDM vol. 1, 13.4.2).
+        /// `XSTATE_BV`, the first word of XSAVE's header: which components are not in their initial state (SDM vol. 1, 13.4.2).
         /// Bit 0 is x87, bit 1 SSE.
         const XSTATE_BV: usize = Fxsave::LEN / 4;
         let mut state = self.ioctl("KVM_GET_XSAVE", |_| "...".to_owned(), VcpuFd::get_xsave)?;
@@ -91,16 +91,21 @@ impl KvmVcpu {
         }
         state.region[XSTATE_BV] |= 0b11;
         #[allow(unsafe_code, reason = "the call reads as much as the guest's state is long")]
-        self.ioctl("KVM_SET_XSAVE", |_| "...".to_owned(), |fd| {
-            // SAFETY: the kernel reads more than the struct's 4096 bytes only for state that was enabled for guests by
-            // arch_prctl(ARCH_REQ_XCOMP_GUEST_PERM), which nothing here calls.
-            unsafe { fd.set_xsave(&state) }
-        })
+        self.ioctl(
+            "KVM_SET_XSAVE",
+            |_| "...".to_owned(),
+            |fd| {
+                // SAFETY: the kernel reads more than the struct's 4096 bytes only for state that was enabled for guests by
+                // arch_prctl(ARCH_REQ_XCOMP_GUEST_PERM), which nothing here calls.
+                unsafe { fd.set_xsave(&state) }
+            },
+        )
     }
 
     pub(super) fn read_hidden(&self) -> Result<Hidden, CallError> {
         let asked = || Msrs::from_entries(&[kvm_msr_entry { index: KERNEL_GS_BASE, ..Default::default() }]);
-        let refused = || CallError { call: "KVM_GET_MSRS", source: io::Error::from_raw_os_error(libc::EINVAL) };
+        let refused =
+            || CallError { call: "KVM_GET_MSRS", source: io::Error::from_raw_os_error(libc::EINVAL) };
         let mut msrs = asked().map_err(|_| refused())?;
         self.ioctl("KVM_GET_MSRS", |_| "...".to_owned(), |fd| fd.get_msrs(&mut msrs))?;
         let kernel_gs_base = msrs.as_slice().first().map_or(0, |msr| msr.data);
@@ -136,7 +141,7 @@ fn control(debug: &GuestDebug) -> u32 {
     control
 }
 
-/// DR0..DR3 and DR7 (SDM vol. 3, 18.2.4): Ln (bit 2n) enables, R/Wn (from bit 16 + 4n) says at what, LENn (from bit 18 + 4n)
+/// DR0..DR3 and DR7 (SDM vol. 3, 18.2.4): Ln (bit 2n) enables, R/Wn (from bit 16 + 4n) says at what, `LENn` (from bit 18 + 4n)
 /// how long; R/W and LEN 0 mean execution. Bit 10 of DR7 reads as one.
 fn debug_registers(debug: &GuestDebug) -> Option<[u64; 8]> {
     let mut registers = [0; 8];

@@ -26,7 +26,10 @@ fn watchpoints_share_them() {
     let both = registers(&[0x1005], &[watch(0x2008, 8, false)]);
     assert_eq!(both, Some([0x1005, 0x2008, 0, 0, 0, 0, 0, 0x405 | 0b1001 << 20]));
     // R/W0 = 11 and LEN0 = 11: any access to four.
-    assert_eq!(registers(&[], &[watch(0x2004, 4, true)]), Some([0x2004, 0, 0, 0, 0, 0, 0, 0x401 | 0b1111 << 16]));
+    assert_eq!(
+        registers(&[], &[watch(0x2004, 4, true)]),
+        Some([0x2004, 0, 0, 0, 0, 0, 0, 0x401 | 0b1111 << 16])
+    );
     assert_eq!(registers(&[], &[watch(0x2002, 4, true)]), None, "not aligned");
     assert_eq!(registers(&[], &[watch(0x2000, 3, true)]), None, "no such length");
     assert_eq!(registers(&[1, 2, 3], &[watch(0, 1, false); 2]), None, "too many");

@@ -5,13 +5,13 @@ use std::os::fd::AsRawFd as _;
 use std::ptr::NonNull;
 
 use kvm_bindings::{
-    KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_msr_entry, kvm_regs,
-    kvm_sregs, kvm_xcrs,
+    KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_msr_entry,
+    kvm_regs, kvm_sregs, kvm_xcrs,
 };
 use kvm_ioctls::VcpuFd;
+use strata_cpu::fpu::Fxsave;
 use strata_cpu::x86_64::lapic::{Delivery, LVT_LINT0, LVT_LINT1, LapicPage};
 use strata_cpu::x86_64::msr::Msr;
-use strata_cpu::fpu::Fxsave;
 use strata_cpu::{ApplyTo as _, Cpuid, RFlags, X86State};
 use strata_memory::Mapping;
 use vmm_sys_util::ioctl::ioctl;

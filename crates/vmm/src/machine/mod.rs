@@ -205,6 +205,16 @@ impl Machine {
         &self.warnings
     }
 
+    /// How many processors it has.
+    pub fn cpus(&self) -> usize {
+        self.vcpus.len()
+    }
+
+    /// Whether KVM has interrupt controllers for it, so that something can interrupt its processors.
+    pub fn has_irqchip(&self) -> bool {
+        self.hlt_waits
+    }
+
     /// The machine's RAM.
     pub fn ram(&self) -> &Ram {
         &self.ram

@@ -5,7 +5,7 @@ use std::io;
 
 use strata_cpu::X86State;
 
-use crate::kvm::{CallError, SoftKick, VcpuKicker, soft_kick};
+use crate::kvm::{CallError, GuestDebug, SoftKick, VcpuKicker, soft_kick};
 use crate::vcpu::{Exit, ExitRecord, Vcpu};
 
 /// What a scripted vCPU does on one run.
@@ -74,6 +74,8 @@ pub struct ScriptedVcpu {
     repeat: bool,
     played: Vec<ExitRecord>,
     state: X86State,
+    debug: GuestDebug,
+    injected: u64,
     calls: u64,
     failures: BTreeMap<u64, i32>,
     kick: SoftKick,
@@ -87,6 +89,8 @@ impl ScriptedVcpu {
             repeat: false,
             played: Vec::new(),
             state: X86State::real(0),
+            debug: GuestDebug::default(),
+            injected: 0,
             calls: 0,
             failures: BTreeMap::new(),
             kick: SoftKick::new(),
@@ -115,6 +119,16 @@ impl ScriptedVcpu {
     /// Changes the state as the guest would; for what a later act is to be seen with.
     pub fn state_mut(&mut self) -> &mut X86State {
         &mut self.state
+    }
+
+    /// What a debugger has asked for last. It changes nothing: debug events come from the script.
+    pub fn debug(&self) -> &GuestDebug {
+        &self.debug
+    }
+
+    /// How many #BP were injected.
+    pub fn injected(&self) -> u64 {
+        self.injected
     }
 
     fn count(&mut self, name: &'static str) -> Result<(), CallError> {
@@ -172,5 +186,17 @@ impl Vcpu for ScriptedVcpu {
 
     fn kicker(&self) -> VcpuKicker {
         self.kick.kicker()
+    }
+
+    fn set_guest_debug(&mut self, debug: &GuestDebug) -> Result<(), CallError> {
+        self.count("KVM_SET_GUEST_DEBUG")?;
+        self.debug.clone_from(debug);
+        Ok(())
+    }
+
+    fn inject_breakpoint(&mut self, debug: &GuestDebug) -> Result<(), CallError> {
+        self.set_guest_debug(debug)?;
+        self.injected += 1;
+        Ok(())
     }
 }

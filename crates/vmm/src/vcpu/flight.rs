@@ -99,7 +99,7 @@ impl Tracer for FlightRecorder {
         match exit {
             Exit::PioRead { port, width, data } => place.access(Kind::PioRead, *width, (*port).into(), data),
             Exit::PioWrite { port, width, data } => {
-                place.access(Kind::PioWrite, *width, (*port).into(), data)
+                place.access(Kind::PioWrite, *width, (*port).into(), data);
             }
             Exit::MmioRead { addr, data } => place.access(Kind::MmioRead, 0, *addr, data),
             Exit::MmioWrite { addr, data } => place.access(Kind::MmioWrite, 0, *addr, data),
