@@ -54,9 +54,9 @@ impl<'a> Case<'a> {
         Ok(Self { options, config, places: machine.places(), symbols: symbols.map(Arc::new), postmortem })
     }
 
-    /// What a vCPU is watched by.
-    pub(crate) fn flight(&self) -> Flight {
-        if self.options.inspect.no_recorder { Flight::default() } else { Flight::of(self.config) }
+    /// What a vCPU is watched by, unless the user wants nothing.
+    pub(crate) fn flight(&self) -> Option<Flight> {
+        (!self.options.inspect.no_recorder).then(|| Flight::of(self.config))
     }
 
     /// Looks at a machine that has ended. Where its end says little, its vCPU is stepped on, or the run is repeated.
@@ -94,7 +94,7 @@ impl<'a> Case<'a> {
         let build = || Machine::builder(self.config.clone()).build();
         // What is no file, a FIFO for instance, has been read to its end.
         let again = self.config.image.is_file().then_some(&build as _);
-        self.postmortem.look(outcome, symbols, |tracer| tracer.flight().watched(), again)
+        self.postmortem.look(outcome, symbols, |tracer| tracer.flight().map(Flight::watched).unwrap_or_default(), again)
     }
 
     /// The symbols of the image itself, where there are any to be had.

@@ -31,7 +31,7 @@ use crate::signals::{Blocked, Signals};
 use crate::terminal::{Input, Raw, Stdin, Window};
 use crate::tracing::{self, TraceError};
 use crate::unhurried::Unhurried;
-use crate::watch::{Recording, Watch};
+use crate::watch::{Flight, Recording, Watch};
 
 /// Why there was no run, or no report of it.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +90,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let end = if files.are_some() || options.inspect.watches() {
         watched(machine, files, running, &case, &output)?
     } else {
-        let mut outcome = machine.run_traced(|_| case.flight())?;
+        let mut outcome = machine.run_traced(|_| Flight::of(&config))?;
         drop(running);
         case.close(&mut outcome)
     };

@@ -19,9 +19,10 @@ use crate::unhurried::Unhurried;
 pub(crate) type Recording = BufWriter<Unhurried<File, Box<dyn Fn() -> bool + Send>>>;
 
 /// What every run is watched by, unless its user does not want it: enough to say afterwards why the guest died.
-#[derive(Debug, Default)]
+/// At every exit it asks nothing but whether there is `input`: each question costs some instructions.
+#[derive(Debug)]
 pub(crate) struct Flight {
-    pub(crate) recorder: Option<FlightRecorder>,
+    pub(crate) recorder: FlightRecorder,
     /// For a replay, if the machine is one that can be replayed.
     pub(crate) input: Option<InputLog>,
 }
@@ -30,13 +31,11 @@ impl Flight {
     /// For a vCPU of the machine that `config` describes.
     pub(crate) fn of(config: &Config) -> Self {
         let can_be_replayed = config.cpus == 1 && !config.has_virtio();
-        Self { recorder: Some(FlightRecorder::default()), input: can_be_replayed.then(InputLog::default) }
+        Self { recorder: FlightRecorder::default(), input: can_be_replayed.then(InputLog::default) }
     }
-}
 
-impl Flight {
     pub(crate) fn watched(&self) -> postmortem::Watched<'_> {
-        postmortem::Watched { recorder: self.recorder.as_ref(), input: self.input.as_ref() }
+        postmortem::Watched { recorder: Some(&self.recorder), input: self.input.as_ref() }
     }
 }
 
@@ -52,11 +51,11 @@ impl Tracer for Flight {
     }
 }
 
-/// What watches a vCPU of a run that is reported, recorded or traced. A type of its own, so that other runs do not ask at
+/// What watches a vCPU of a run that is reported, recorded or traced, or goes without a flight recorder. A type of its own, so that other runs do not ask at
 /// every exit what they have of it.
 #[derive(Default)]
 pub(crate) struct Watch {
-    pub(crate) flight: Flight,
+    pub(crate) flight: Option<Flight>,
     pub(crate) log: Option<ExitLog>,
     pub(crate) tape: Option<VcpuRecorder<Recording>>,
     pub(crate) tap: Option<Tap<GuestMemory>>,
@@ -85,19 +84,19 @@ impl Tracer for Watch {
     }
 }
 
-/// A tracer with a flight recorder in it.
+/// A tracer that may have a flight recorder in it.
 pub(crate) trait Watched: Tracer {
-    fn flight(&self) -> &Flight;
+    fn flight(&self) -> Option<&Flight>;
 }
 
 impl Watched for Flight {
-    fn flight(&self) -> &Flight {
-        self
+    fn flight(&self) -> Option<&Flight> {
+        Some(self)
     }
 }
 
 impl Watched for Watch {
-    fn flight(&self) -> &Flight {
-        &self.flight
+    fn flight(&self) -> Option<&Flight> {
+        self.flight.as_ref()
     }
 }

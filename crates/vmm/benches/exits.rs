@@ -87,13 +87,13 @@ fn halting(access: Access, exits: u32) -> Vec<u8> {
 /// What the program `strata` watches every run with, unless told otherwise: the flight recorder, and the answers that a
 /// replay needs.
 struct Flight {
-    recorder: Option<FlightRecorder>,
+    recorder: FlightRecorder,
     input: Option<InputLog>,
 }
 
 impl Default for Flight {
     fn default() -> Self {
-        Self { recorder: Some(FlightRecorder::default()), input: Some(InputLog::default()) }
+        Self { recorder: FlightRecorder::default(), input: Some(InputLog::default()) }
     }
 }
 

@@ -120,7 +120,24 @@ impl From<&Registers> for Words {
     #[inline]
     fn from(registers: &Registers) -> Self {
         let Registers {
-            rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags
+            rax,
+            rbx,
+            rcx,
+            rdx,
+            rsi,
+            rdi,
+            rsp,
+            rbp,
+            r8,
+            r9,
+            r10,
+            r11,
+            r12,
+            r13,
+            r14,
+            r15,
+            rip,
+            rflags,
         } = *registers;
         let rflags = rflags.bits();
         Self([rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags])
@@ -129,7 +146,8 @@ impl From<&Registers> for Words {
 
 impl From<Words> for Registers {
     fn from(words: Words) -> Self {
-        let [rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags] = words.0;
+        let [rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags] =
+            words.0;
         let rflags = RFlags::from_bits_retain(rflags);
         Self { rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags }
     }
