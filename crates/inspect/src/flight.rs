@@ -40,7 +40,7 @@ impl Line {
             let place = place.map_or_else(|| format!("{:#x}", registers.rip), |symbol| symbol.to_string());
             let _ = write!(text, "{place:<18} ");
             if let Some(before) = before.and_then(Recorded::registers) {
-                changes = changed(before, registers);
+                changes = changed(&before, &registers);
             }
         }
         let _ = write!(text, "{recorded}");

@@ -18,7 +18,7 @@ use crate::mapping::Target;
 use crate::message::{line, say, show};
 use crate::run::Error;
 use crate::tracing::{TraceError, symbols};
-use crate::watch::{Flight, Watched};
+use crate::watch::{Flight, Mirror, Watched};
 
 /// What has to be known of a machine before it runs, for when it is dead.
 pub(crate) struct Case<'a> {
@@ -27,6 +27,8 @@ pub(crate) struct Case<'a> {
     pub(crate) places: Vec<Place>,
     pub(crate) symbols: Option<Arc<Symbols>>,
     postmortem: Postmortem,
+    /// The vCPUs' last exits, for a debugger to see.
+    pub(crate) mirrors: Vec<Mirror>,
 }
 
 /// How a run ended, and what is to be said about it.
@@ -65,12 +67,21 @@ impl<'a> Case<'a> {
             None => None,
         };
         let postmortem = Postmortem::of(machine);
-        Ok(Self { options, config, places: machine.places(), symbols: found.map(Arc::new), postmortem })
+        let seen = if options.inspect.gdb.is_some() { machine.cpus() } else { 0 };
+        let mirrors = (0..seen).map(|_| Mirror::default()).collect();
+        Ok(Self {
+            options,
+            config,
+            places: machine.places(),
+            symbols: found.map(Arc::new),
+            postmortem,
+            mirrors,
+        })
     }
 
-    /// What a vCPU is watched by.
-    pub(crate) fn flight(&self) -> Flight {
-        if self.options.inspect.no_recorder { Flight::default() } else { Flight::of(self.config) }
+    /// What a vCPU is watched by, unless the user wants nothing.
+    pub(crate) fn flight(&self) -> Option<Flight> {
+        (!self.options.inspect.no_recorder).then(|| Flight::of(self.config))
     }
 
     /// Looks at a machine that has ended, and draws its map if that is wanted. Where its end says little, its vCPU is
@@ -139,8 +150,14 @@ impl<'a> Case<'a> {
         let build = || Machine::builder(self.config.clone()).build();
         // What is no file, a FIFO for instance, has been read to its end.
         let again = self.config.image.is_file().then_some(&build as _);
-        let mut look =
-            |symbols| self.postmortem.look(outcome, symbols, |tracer: &T| tracer.flight().watched(), again);
+        let mut look = |symbols| {
+            self.postmortem.look(
+                outcome,
+                symbols,
+                |tracer: &T| tracer.flight().map(Flight::watched).unwrap_or_default(),
+                again,
+            )
+        };
         if self.symbols.is_some() {
             return look(self.symbols.as_deref());
         }

@@ -53,11 +53,21 @@ pub(crate) fn serve(machine: &Machine, address: &Address, case: &Case<'_>) -> Re
         .abilities(abilities)
         .is_64_bit(is_64_bit(&config.image))
         .wait(wait)
+        .exits(last_exits(case))
         .say(Arc::new(mention));
     let server = start(listener, setup)?;
     let how = if wait { "the guest waits for a debugger" } else { "a debugger can connect" };
     mention(&format!("{how}: target remote {}", server.address()));
     Ok(server)
+}
+
+/// What `monitor exits` shows: a vCPU's last exits.
+fn last_exits(case: &Case<'_>) -> Arc<dyn Fn(u8, usize) -> Vec<String> + Send + Sync> {
+    let (mirrors, symbols) = (case.mirrors.clone(), case.symbols.clone());
+    Arc::new(move |vcpu, count| {
+        let mirror = mirrors.get(usize::from(vcpu));
+        mirror.map(|mirror| mirror.lines(count, symbols.as_deref())).unwrap_or_default()
+    })
 }
 
 /// Whether an image is 64-bit code, although it may begin in another mode: ELF says it in its fifth byte (`EI_CLASS`, 2 is

@@ -30,7 +30,7 @@ use crate::signals::{Blocked, Signals};
 use crate::terminal::{Input, Raw, Stdin, Window};
 use crate::tracing::{self, TraceError};
 use crate::unhurried::Unhurried;
-use crate::watch::{Recording as Tape, Watch};
+use crate::watch::{Flight, Recording as Tape, Watch};
 
 /// Why there was no run, or no report of it.
 #[derive(Debug, thiserror::Error)]
@@ -87,10 +87,12 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let dumps = options.inspect.core.as_deref().map(|path| OnDemand::new(path, &machine, options.quiet));
     let (machine, running) = begin(options, &config, machine, &input, dumps.as_ref())?;
     let debugger = options.inspect.gdb.as_ref().map(|at| gdb::serve(&machine, at, &case)).transpose()?;
-    let end = if report.is_some() || record.is_some() || options.inspect.watches() {
+    let inspect = &options.inspect;
+    let plain = !inspect.watches() && !inspect.no_recorder && inspect.gdb.is_none();
+    let end = if report.is_some() || record.is_some() || !plain {
         watched(machine, &case, Files { report, record, map }, (running, &output))?
     } else {
-        let outcome = machine.run_traced(|_| case.flight());
+        let outcome = machine.run_traced(|_| Flight::of(&config));
         drop(running);
         case.close(&mut outcome?, map)
     };
@@ -241,6 +243,7 @@ fn watched(
         tape: recording.as_ref().map(|recording| recording.recorder.tracer(vcpu)),
         tap: trace.as_ref().map(|trace| trace.tap(vcpu)),
         stats: inspect.stats.is_some().then(|| Stats::new(Arc::clone(&places))),
+        mirror: case.mirrors.get(usize::from(vcpu)).cloned(),
         profile: inspect.profile.is_some().then(|| Profile::new(memory.clone(), Arc::clone(&places))),
     });
     // Whoever reads the files may take long.

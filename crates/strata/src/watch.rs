@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::BufWriter;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use strata_inspect::postmortem;
 use strata_inspect::profile::Profile;
 use strata_inspect::stats::Stats;
 use strata_inspect::trace::Tap;
+use strata_inspect::{Symbols, flight};
 use strata_vmm::cassette::VcpuRecorder;
 use strata_vmm::machine::InputLog;
 use strata_vmm::memory::GuestMemory;
@@ -19,9 +21,10 @@ use crate::unhurried::Unhurried;
 pub(crate) type Recording = BufWriter<Unhurried<File, Box<dyn Fn() -> bool + Send>>>;
 
 /// What every run is watched by, unless its user does not want it: enough to say afterwards why the guest died.
-#[derive(Debug, Default)]
+/// At every exit it asks nothing but whether there is `input`: each question costs some instructions.
+#[derive(Debug)]
 pub(crate) struct Flight {
-    pub(crate) recorder: Option<FlightRecorder>,
+    pub(crate) recorder: FlightRecorder,
     /// For a replay, if the machine is one that can be replayed.
     pub(crate) input: Option<InputLog>,
 }
@@ -30,13 +33,11 @@ impl Flight {
     /// For a vCPU of the machine that `config` describes.
     pub(crate) fn of(config: &Config) -> Self {
         let can_be_replayed = config.cpus == 1 && !config.has_virtio();
-        Self { recorder: Some(FlightRecorder::default()), input: can_be_replayed.then(InputLog::default) }
+        Self { recorder: FlightRecorder::default(), input: can_be_replayed.then(InputLog::default) }
     }
-}
 
-impl Flight {
     pub(crate) fn watched(&self) -> postmortem::Watched<'_> {
-        postmortem::Watched { recorder: self.recorder.as_ref(), input: self.input.as_ref() }
+        postmortem::Watched { recorder: Some(&self.recorder), input: self.input.as_ref() }
     }
 }
 
@@ -45,28 +46,56 @@ impl Tracer for Flight {
         self.recorder.wants()
     }
 
-    #[inline]
+    #[inline(always)]
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
         self.recorder.exit(exit, synced);
         self.input.exit(exit, synced);
     }
 }
 
-/// What watches a vCPU of a run that is reported, recorded or traced. A type of its own, so that other runs do not ask at
+/// What watches a vCPU of a run that is reported, recorded or traced, or goes without a flight recorder. A type of its own, so that other runs do not ask at
 /// every exit what they have of it.
 #[derive(Default)]
 pub(crate) struct Watch {
-    pub(crate) flight: Flight,
+    pub(crate) flight: Option<Flight>,
     pub(crate) log: Option<ExitLog>,
     pub(crate) tape: Option<VcpuRecorder<Recording>>,
     pub(crate) tap: Option<Tap<GuestMemory>>,
     pub(crate) stats: Option<Stats>,
     pub(crate) profile: Option<Profile<GuestMemory>>,
+    pub(crate) mirror: Option<Mirror>,
+}
+
+/// A flight recorder that others may look into while the guest runs. A clone is the same one.
+#[derive(Clone, Default)]
+pub(crate) struct Mirror(Arc<Mutex<FlightRecorder>>);
+
+impl Mirror {
+    /// Its last `count` exits, a line each.
+    pub(crate) fn lines(&self, count: usize, symbols: Option<&Symbols>) -> Vec<String> {
+        let mut lines = flight::lines(&self.0.lock().unwrap_or_else(PoisonError::into_inner), symbols);
+        lines.split_off(lines.len().saturating_sub(count))
+    }
+}
+
+impl Tracer for Mirror {
+    fn wants(&self) -> Sync {
+        Sync::General
+    }
+
+    fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).exit(exit, synced);
+    }
 }
 
 impl Tracer for Watch {
     fn wants(&self) -> Sync {
-        self.flight.wants().max(self.tap.wants()).max(self.stats.wants()).max(self.profile.wants())
+        self.flight
+            .wants()
+            .max(self.tap.wants())
+            .max(self.stats.wants())
+            .max(self.profile.wants())
+            .max(self.mirror.wants())
     }
 
     fn back(&mut self) {
@@ -82,22 +111,23 @@ impl Tracer for Watch {
         self.tap.exit(exit, synced);
         self.stats.exit(exit, synced);
         self.profile.exit(exit, synced);
+        self.mirror.exit(exit, synced);
     }
 }
 
-/// A tracer with a flight recorder in it.
+/// A tracer that may have a flight recorder in it.
 pub(crate) trait Watched: Tracer {
-    fn flight(&self) -> &Flight;
+    fn flight(&self) -> Option<&Flight>;
 }
 
 impl Watched for Flight {
-    fn flight(&self) -> &Flight {
-        self
+    fn flight(&self) -> Option<&Flight> {
+        Some(self)
     }
 }
 
 impl Watched for Watch {
-    fn flight(&self) -> &Flight {
-        &self.flight
+    fn flight(&self) -> Option<&Flight> {
+        self.flight.as_ref()
     }
 }

@@ -13,8 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use strata_vmm::devices::{Device, Effect};
-use strata_vmm::vcpu::FlightRecorder;
-use strata_vmm::{Config, Machine, MachineBuilder, NoTrace, Stop, Tracer};
+use strata_vmm::machine::InputLog;
+use strata_vmm::vcpu::{FlightRecorder, Sync, Synced};
+use strata_vmm::{Config, Exit, Machine, MachineBuilder, NoTrace, Stop, Tracer};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -83,6 +84,31 @@ fn halting(access: Access, exits: u32) -> Vec<u8> {
     code
 }
 
+/// What the program `strata` watches every run with, unless told otherwise: the flight recorder, and the answers that a
+/// replay needs.
+struct Flight {
+    recorder: FlightRecorder,
+    input: Option<InputLog>,
+}
+
+impl Default for Flight {
+    fn default() -> Self {
+        Self { recorder: FlightRecorder::default(), input: Some(InputLog::default()) }
+    }
+}
+
+impl Tracer for Flight {
+    fn wants(&self) -> Sync {
+        self.recorder.wants()
+    }
+
+    #[inline(always)]
+    fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
+        self.recorder.exit(exit, synced);
+        self.input.exit(exit, synced);
+    }
+}
+
 struct Discard;
 
 impl Device for Discard {
@@ -141,11 +167,8 @@ fn one() -> Result<()> {
         strata_time::<NoTrace>(some.clone())?;
         let strata =
             strata_time::<NoTrace>(some.clone())?.saturating_sub(strata_time::<NoTrace>(none.clone())?);
-        let recorder =
-            strata_time::<FlightRecorder>(some)?.saturating_sub(strata_time::<FlightRecorder>(none)?);
-        let sync = strata_time::<OnlySync>(halting(access, EXITS))?
-            .saturating_sub(strata_time::<OnlySync>(halting(access, 0))?);
-        for (who, time) in [("floor", raw), ("strata", strata), ("recorder", recorder), ("sync", sync)] {
+        let recorder = strata_time::<Flight>(some)?.saturating_sub(strata_time::<Flight>(none)?);
+        for (who, time) in [("floor", raw), ("strata", strata), ("recorder", recorder)] {
             println!("exit.{name}.{who} {:.1}", time.as_secs_f64() * 1e9 / f64::from(EXITS));
         }
     }
@@ -219,13 +242,4 @@ fn two() -> Result<()> {
     println!("two.floor {:.3}", rate(raw_many(1), raw_many(2)));
     println!("two.strata {:.3}", rate(strata_many(1)?, strata_many(2)?));
     Ok(())
-}
-
-#[derive(Default)]
-struct OnlySync;
-impl Tracer for OnlySync {
-    fn wants(&self) -> strata_vmm::vcpu::Sync {
-        strata_vmm::vcpu::Sync::General
-    }
-    fn exit(&mut self, _: &strata_vmm::Exit<'_>, _: strata_vmm::vcpu::Synced<'_>) {}
 }

@@ -11,6 +11,10 @@ pub(super) type Values = BTreeMap<String, f64>;
 enum Measure {
     /// `NAME.strata` divided by `NAME.floor`.
     Ratio(&'static str),
+    /// The first value divided by the second.
+    Of(&'static str, &'static str),
+    /// The first value less the second, in ns.
+    Over(&'static str, &'static str),
     /// The value itself.
     Count(&'static str),
     /// The value, in MiB.
@@ -166,6 +170,13 @@ pub(super) const FIGURES: &[Figure] = &[
     },
     ratio("one port exit, 16 devices, no tracing", "exit.pio", 1.04),
     ratio("one memory exit, 16 devices, no tracing", "exit.mmio", 1.04),
+    recorder("the same port exit, with the flight recorder", "exit.pio.recorder", "exit.pio.strata"),
+    recorder("the same memory exit, with the flight recorder", "exit.mmio.recorder", "exit.mmio.strata"),
+    Figure {
+        what: "a text trace: CPU time more for an exit, on the vCPU's thread",
+        measure: Measure::Over("trace.text", "trace.strata"),
+        limit: Limit::AtMost(3000.0),
+    },
     Figure {
         what: "resident beyond guest RAM",
         measure: Measure::Bytes("memory.resident"),
@@ -186,6 +197,11 @@ pub(super) const FIGURES: &[Figure] = &[
     ratio("this host: process start to the first byte a guest writes", "local.start.run", 1.2),
     ratio("this host: process start to the end of a hlt guest", "local.start.hlt", 1.2),
 ];
+
+/// The recorder may cost 5 % of an exit.
+const fn recorder(what: &'static str, with: &'static str, without: &'static str) -> Figure {
+    Figure { what, measure: Measure::Of(with, without), limit: Limit::AtMost(1.05) }
+}
 
 const fn ratio(what: &'static str, name: &'static str, limit: f64) -> Figure {
     Figure { what, measure: Measure::Ratio(name), limit: Limit::AtMost(limit) }
@@ -222,6 +238,12 @@ impl Figure {
                     (strata / floor, format!("{:.4} ({strata} / {floor} ns)", strata / floor))
                 })
             }
+            Measure::Of(name, other) => get(name).zip(get(other)).map(|(value, other)| {
+                (value / other, format!("{:.4} ({value} / {other} ns)", value / other))
+            }),
+            Measure::Over(name, other) => get(name).zip(get(other)).map(|(value, other)| {
+                (value - other, format!("{:.1} ns ({value} - {other})", value - other))
+            }),
             Measure::Count(name) => get(name).map(|value| {
                 let floor = name.strip_suffix(".strata").and_then(|name| get(&format!("{name}.floor")));
                 let floor = floor.map_or(String::new(), |floor| format!(" (floor {floor})"));
@@ -238,6 +260,8 @@ impl Figure {
         };
         let unit = match self.measure {
             Measure::Ratio(_) => " x floor",
+            Measure::Of(..) => " x without",
+            Measure::Over(..) => " ns",
             Measure::Bytes(_) => " MiB",
             Measure::Kilobytes(_) => " kB",
             Measure::Millis(_) => " ms",

@@ -18,6 +18,16 @@ fn a_figure_is_met_up_to_its_limit() {
 }
 
 #[test]
+fn what_is_added_is_compared_with_the_same_without() {
+    let row =
+        |value| recorder("x", "a.with", "a.without").row(&values(&[("a.with", value), ("a.without", 100.0)]));
+    assert_eq!((row(105.0).is_met, row(105.1).is_met), (Some(true), Some(false)));
+    let trace = FIGURES.iter().find(|figure| figure.what.starts_with("a text trace")).unwrap();
+    let row = trace.row(&values(&[("trace.text", 5000.0), ("trace.strata", 2900.0)]));
+    assert_eq!((row.is_met, row.measured.as_str()), (Some(true), "2100.0 ns (5000 - 2900)"));
+}
+
+#[test]
 fn what_moved_is_named_and_what_cannot_repeat_is_not_compared() {
     let recorded = values(&[("a", 100.0), ("b", 100.0), ("c", 1.0), ("two.strata", 1.0), ("local.a", 1.0)]);
     let measured = values(&[("a", 101.0), ("b", 98.9), ("d", 1.0), ("two.strata", 2.0)]);

@@ -79,6 +79,7 @@ pub(super) fn repeatable(programs: &Programs, tools: &Tools) -> Result<(Values, 
     let steps = [
         Step::new("the bench `start`", &programs.start, &[&strata, &floor, "/tmp"]),
         Step::new("the bench `exits`", &programs.exits, &["one"]),
+        Step::new("the bench `trace`", &programs.trace, &["run"]),
         Step::new("the bench `paging`", &programs.paging, &["run"]),
         under_strace(
             "strata under strace",

@@ -13,6 +13,7 @@ pub(super) struct Programs {
     pub(super) exits: PathBuf,
     pub(super) floor: PathBuf,
     pub(super) start: PathBuf,
+    pub(super) trace: PathBuf,
     pub(super) paging: PathBuf,
 }
 
@@ -100,6 +101,7 @@ impl Programs {
     pub(super) fn build(workspace: &Workspace) -> Result<Self, BuildError> {
         let runs = ["--package", "strata-vmm", "--bench", "exits", "--bench", "floor", "--bench", "start"];
         let mut programs = build(workspace, target(), &runs)?;
+        programs.extend(build(workspace, target(), &["--package", "strata-inspect", "--bench", "trace"])?);
         // musl's allocator would be most of this one: it maps every larger table anew. Strata brings another (its `main`).
         let [_, gnu] = TARGETS;
         programs.extend(build(workspace, gnu, &["--package", "strata-cpu", "--bench", "paging"])?);
@@ -109,6 +111,7 @@ impl Programs {
             exits: path("exits")?,
             floor: path("floor")?,
             start: path("start")?,
+            trace: path("trace")?,
             paging: path("paging")?,
         })
     }

@@ -39,7 +39,7 @@ pub struct LastExit {
 
 impl From<&Recorded> for LastExit {
     fn from(recorded: &Recorded) -> Self {
-        Self { registers: recorded.registers().copied(), exit: recorded.exit() }
+        Self { registers: recorded.registers(), exit: recorded.exit() }
     }
 }
 

@@ -84,15 +84,10 @@ impl RunPage {
         unsafe { addr_of!((*self.page.as_ptr()).exit_reason).read() }
     }
 
-    /// Whether `KVM_RUN`, having failed with `EFAULT` or `EHWPOISON`, left a memory fault here (api.rst 5,
-    /// `KVM_EXIT_MEMORY_FAULT`: the one reason that comes with an error).
-    pub(super) fn memory_fault(&self) -> Option<Exit<'_>> {
-        if self.reason() != KVM_EXIT_MEMORY_FAULT {
-            return None;
-        }
-        // SAFETY: the reason names this member of the union.
-        let fault = unsafe { addr_of!((*self.page.as_ptr()).__bindgen_anon_1.memory_fault).read() };
-        Some(Exit::MemoryFault { flags: fault.flags, gpa: fault.gpa, size: fault.size })
+    /// Whether `KVM_RUN`, having failed with `EFAULT` or `EHWPOISON`, left an exit here nevertheless: a memory fault (api.rst
+    /// 5, `KVM_EXIT_MEMORY_FAULT`: the one reason that comes with an error).
+    pub(super) fn is_memory_fault(&self) -> bool {
+        self.reason() == KVM_EXIT_MEMORY_FAULT
     }
 
     /// Has the kernel leave registers beside each exit from now on (api.rst 5, "`kvm_valid_regs`").
@@ -103,12 +98,17 @@ impl RunPage {
             Sync::General => KVM_SYNC_X86_REGS,
             Sync::All => KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS,
         };
-        // SAFETY: a field of the mapped page, which the kernel reads in `KVM_RUN` only.
-        unsafe { addr_of_mut!((*self.page.as_ptr()).kvm_valid_regs).write(valid.into()) };
+        // SAFETY: fields of the mapped page, which the kernel uses in `KVM_RUN` only.
+        unsafe {
+            let run = self.page.as_ptr();
+            addr_of_mut!((*run).kvm_valid_regs).write(valid.into());
+            // As in a page that registers were never left in: what is there now will be out of date.
+            addr_of_mut!((*run).s.regs.regs.rflags).write(0);
+        }
     }
 
     /// The exit that `KVM_RUN` has just left here, and the registers beside it. To be called once after each `KVM_RUN`
-    /// that returned 0.
+    /// that returned 0 or left a [memory fault](Self::is_memory_fault).
     #[allow(clippy::inline_always, reason = "an exit is a large value, best never made: see `vcpu::run`")]
     #[inline(always)]
     pub(super) fn exit(&mut self) -> (Exit<'_>, Synced<'_>) {
@@ -119,11 +119,8 @@ impl RunPage {
             let regs = addr_of!((*self.page.as_ptr()).s.regs);
             (&*addr_of!((*regs).regs).cast::<Registers>(), &*addr_of!((*regs).sregs))
         };
-        let synced = match self.sync {
-            Sync::Nothing => Synced::NONE,
-            Sync::General => Synced::new(Some(general), None),
-            Sync::All => Synced::new(Some(general), Some(system)),
-        };
+        // Zeroes where the kernel was not asked for them.
+        let synced = Synced::new(Some(general), (self.sync == Sync::All).then_some(system));
         (self.reason_and_data(), synced)
     }
 
@@ -173,6 +170,11 @@ impl RunPage {
                     data: data.get(..data.len().min(count as usize)).unwrap_or_default(),
                 }
             }
+            KVM_EXIT_MEMORY_FAULT => {
+                // SAFETY: the reason names this member of the union.
+                let fault = unsafe { addr_of!((*run).__bindgen_anon_1.memory_fault).read() };
+                Exit::MemoryFault { flags: fault.flags, gpa: fault.gpa, size: fault.size }
+            }
             reason => Exit::Unknown { reason },
         }
     }
@@ -185,7 +187,7 @@ impl RunPage {
         let bytes = io.count as usize * usize::from(io.size);
         let Some(start) = usize::try_from(io.data_offset).ok().filter(|start| {
             // The data lies behind the structure, inside the mapping: believe the kernel only so far.
-            *start >= size_of::<kvm_run>() && start.checked_add(bytes).is_some_and(|end| end <= self.len)
+            *start >= size_of::<kvm_run>() && self.len.checked_sub(*start).is_some_and(|room| bytes <= room)
         }) else {
             return Exit::Unknown { reason: KVM_EXIT_IO };
         };

@@ -38,20 +38,29 @@ impl InputLog {
     pub fn exits(&self) -> u64 {
         self.exits
     }
+
+    #[inline(never)]
+    fn keep(&mut self, answer: &[u8]) {
+        if !self.is_full && self.answers.len() + answer.len() <= Self::LIMIT {
+            self.answers.extend_from_slice(answer);
+        } else {
+            self.is_full = true;
+            // Of no use without what follows.
+            self.answers = Vec::new();
+        }
+    }
 }
 
 impl Tracer for InputLog {
-    #[inline]
+    #[allow(clippy::match_same_arms, reason = "see below")]
+    #[inline(always)]
     fn exit(&mut self, exit: &Exit<'_>, _: Synced<'_>) {
         self.exits += 1;
-        if let Exit::PioRead { data, .. } | Exit::MmioRead { data, .. } = exit {
-            if !self.is_full && self.answers.len() + data.len() <= Self::LIMIT {
-                self.answers.extend_from_slice(data);
-            } else {
-                self.is_full = true;
-                // Of no use without what follows.
-                self.answers = Vec::new();
-            }
+        // Not as one pattern: where the bytes are would then be an address within `exit`, for which that had to be in memory.
+        match exit {
+            Exit::PioRead { data, .. } => self.keep(data),
+            Exit::MmioRead { data, .. } => self.keep(data),
+            _ => {}
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use strata_cpu::Registers;
+use strata_cpu::{RFlags, Registers};
 
 use super::exit::Exit;
 use super::record::ExitRecord;
-use super::synced::{Sync, Synced};
+use super::synced::{Sync, Synced, are_valid};
 use super::trace::Tracer;
 
 /// Keeps the last [`LEN`](Self::LEN) exits of a vCPU in a ring. It allocates at its first exit, and seldom again.
@@ -21,9 +21,7 @@ pub struct FlightRecorder {
 /// One exit in a [`FlightRecorder`].
 #[derive(Debug, Clone, Default)]
 pub struct Recorded {
-    /// All zero where the kernel gave none.
-    registers: Registers,
-    has_registers: bool,
+    registers: Words,
     kind: Kind,
     width: u8,
     /// How many bytes the access has.
@@ -86,7 +84,7 @@ impl Tracer for FlightRecorder {
         Sync::General
     }
 
-    #[inline]
+    #[inline(always)]
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
         let next = self.next();
         self.count += 1;
@@ -96,13 +94,8 @@ impl Tracer for FlightRecorder {
         };
         // Written in place: a value that is made and then moved would be copied twice.
         let Some(place) = ring.get_mut(next) else { return };
-        place.has_registers = match synced.registers() {
-            Some(registers) => {
-                place.registers = *registers;
-                true
-            }
-            None => false,
-        };
+        // Whether they are valid can be seen later.
+        place.registers = synced.found().map(Words::from).unwrap_or_default();
         match exit {
             Exit::PioRead { port, width, data } => place.access(Kind::PioRead, *width, (*port).into(), data),
             Exit::PioWrite { port, width, data } => {
@@ -110,15 +103,60 @@ impl Tracer for FlightRecorder {
             }
             Exit::MmioRead { addr, data } => place.access(Kind::MmioRead, 0, *addr, data),
             Exit::MmioWrite { addr, data } => place.access(Kind::MmioWrite, 0, *addr, data),
-            other => place.other(other),
+            // Turned into a record here, not there: an exit that is shown to a function has to be put into memory
+            // first, each time.
+            other => place.other(other.into()),
         }
+    }
+}
+
+/// `Registers` as words, in its order.
+#[derive(Debug, Clone, Copy, Default)]
+struct Words([u64; 18]);
+
+impl From<&Registers> for Words {
+    /// Word by word, of which the compiler makes two at a time. As one value they would be copied by `memcpy`, and a call of
+    /// musl's takes as long again.
+    #[inline]
+    fn from(registers: &Registers) -> Self {
+        let Registers {
+            rax,
+            rbx,
+            rcx,
+            rdx,
+            rsi,
+            rdi,
+            rsp,
+            rbp,
+            r8,
+            r9,
+            r10,
+            r11,
+            r12,
+            r13,
+            r14,
+            r15,
+            rip,
+            rflags,
+        } = *registers;
+        let rflags = rflags.bits();
+        Self([rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags])
+    }
+}
+
+impl From<Words> for Registers {
+    fn from(words: Words) -> Self {
+        let [rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags] =
+            words.0;
+        let rflags = RFlags::from_bits_retain(rflags);
+        Self { rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags }
     }
 }
 
 impl Recorded {
     /// The registers with which the vCPU came out, where the kernel can give them (Linux 4.17).
-    pub fn registers(&self) -> Option<&Registers> {
-        self.has_registers.then_some(&self.registers)
+    pub fn registers(&self) -> Option<Registers> {
+        Some(self.registers.into()).filter(are_valid)
     }
 
     #[inline]
@@ -136,6 +174,7 @@ impl Recorded {
         }
     }
 
+    #[inline(never)]
     fn keep(&mut self, data: &[u8]) {
         for (kept, byte) in self.bytes.iter_mut().zip(data) {
             *kept = *byte;
@@ -143,10 +182,10 @@ impl Recorded {
     }
 
     #[cold]
-    fn other(&mut self, exit: &Exit<'_>) {
+    fn other(&mut self, exit: ExitRecord) {
         self.kind = Kind::Other;
         self.len = 0;
-        self.other = Some(Box::new(exit.into()));
+        self.other = Some(Box::new(exit));
     }
 
     /// How many bytes the exit moved. Of more than eight, a string instruction's, [`exit`](Self::exit) has the first eight.

@@ -42,6 +42,7 @@ pub enum ExitRecord {
 }
 
 impl From<&Exit<'_>> for ExitRecord {
+    #[inline(always)]
     fn from(exit: &Exit<'_>) -> Self {
         match exit {
             Exit::PioRead { port, width, data } => {

@@ -32,12 +32,18 @@ impl<'a> Synced<'a> {
         Self { general, system }
     }
 
+    /// The general-purpose registers as they were found, valid or not: see [`registers`](Self::registers).
+    #[inline]
+    pub(crate) fn found(&self) -> Option<&'a Registers> {
+        self.general
+    }
+
     /// The general-purpose registers; a kernel before 4.17 gives none: it ignores the request and leaves zeroes, and bit 1
     /// of RFLAGS is never zero. RIP names the instruction, or the one behind it, as KVM left it; of a read, the
     /// register that will take the answer is still what it was.
     #[inline]
     pub fn registers(&self) -> Option<&'a Registers> {
-        self.general.filter(|regs| regs.rflags.contains(RFlags::ALWAYS_ONE))
+        self.general.filter(|registers| are_valid(registers))
     }
 
     /// The whole state; only with [`Sync::All`].
@@ -46,4 +52,10 @@ impl<'a> Synced<'a> {
         self.registers()?.apply_to(&mut regs);
         Some(X86State::from_kvm(&regs, self.system?))
     }
+}
+
+/// Whether a kernel has left these registers.
+#[inline]
+pub(super) fn are_valid(registers: &Registers) -> bool {
+    registers.rflags.contains(RFlags::ALWAYS_ONE)
 }

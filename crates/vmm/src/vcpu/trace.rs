@@ -18,6 +18,9 @@ pub trait Tracer: Send {
     fn back(&mut self) {}
 
     /// One exit, handled. Answers to reads are in it.
+    ///
+    /// What is to cost next to nothing is `#[inline(always)]` and gives `exit` to no function that is not: then the loop
+    /// need not make a value of it.
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>);
 }
 
@@ -42,7 +45,7 @@ impl<A: Tracer, B: Tracer> Tracer for (A, B) {
         self.1.back();
     }
 
-    #[inline]
+    #[inline(always)]
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
         self.0.exit(exit, synced);
         self.1.exit(exit, synced);
@@ -62,7 +65,7 @@ impl<T: Tracer> Tracer for Option<T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
         if let Some(tracer) = self {
             tracer.exit(exit, synced);
