@@ -65,7 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let start = processor_time()?;
         let outcome =
             machine.run_traced(|vcpu| Timed(trace.tap(vcpu), Vec::with_capacity(EXITS as usize + 1)))?;
-        report(&format!("{format:?}"), processor_time()? - start);
+        report(&format!("{format:?}"), processor_time()?.saturating_sub(start));
         let mut times = outcome.vcpus.into_iter().flat_map(|vcpu| vcpu.tracer.1).collect::<Vec<_>>();
         times.sort_unstable();
         let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or_default();
@@ -77,11 +77,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let plain = machine()?;
         let start = processor_time()?;
         plain.run_traced(|_| NoTrace)?;
-        report("no trace", processor_time()? - start);
+        report("no trace", processor_time()?.saturating_sub(start));
         let plain = machine()?;
         let start = processor_time()?;
         plain.run_traced(|_| Registers)?;
-        report("registers only", processor_time()? - start);
+        report("registers only", processor_time()?.saturating_sub(start));
         traced(Format::Text { colour: false })?;
         traced(Format::Json)?;
         traced(Format::Perfetto)?;
