@@ -132,7 +132,9 @@ impl Postmortem {
             }
         }
         if explanation.is_accusation() {
-            explanation.hints.extend(self.warnings.iter().map(|warning| format!("at the start: {warning}")));
+            explanation
+                .hints
+                .extend(self.warnings.iter().map(|warning| format!("the state at the start: {warning}")));
         }
         Ok(Some(Finding { exits, explanation, fatal }))
     }

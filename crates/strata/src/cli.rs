@@ -75,13 +75,14 @@ Exit codes:
 At a terminal every key is the guest's, Ctrl-C too; Ctrl-a x ends the run, Ctrl-a h shows the other keys.
 
 The first SIGTERM presses the power button of a guest with ACPI, which asks it to shut down; a second SIGTERM, more than
-a second later, ends it. Any other signal ends the run at once, with 130. Where there is no power button, input, report,
-recording or socket to finish, signals end the process by themselves.
+a second later, ends it. Any other signal ends the run at once, with 130. Where there is no power button, input, file or
+socket to finish, signals end the process by themselves. With --core, SIGUSR1 writes a core dump, and the guest goes on.
 
 Examples:
    strata run vmlinuz --initrd initrd.img --cmdline \"console=ttyS0\" --cpus 2 --memory 1G
    strata run vmlinuz --initrd initrd.img --cmdline \"root=/dev/vda console=ttyS0\" --disk root.img --net user
-   strata run kernel.bin --mode long64 --memory 64M --debug-exit 0xf4 --budget-wall 5s";
+   strata run kernel.bin --mode long64 --memory 64M --debug-exit 0xf4 --budget-wall 5s
+   strata run kernel.elf --core kernel.core --trace=kernel.trace --stats";
 
 /// Every option that describes the machine is a key of the configuration file, under the name shown in brackets.
 #[derive(Debug, Args)]

@@ -1,14 +1,10 @@
 //! How a run ended, and why.
 
-use std::fmt::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use strata_inspect::Symbols;
-use strata_inspect::core::{self, Addresses};
 use strata_inspect::explain::Explanation;
 use strata_inspect::postmortem::{Finding, Postmortem};
-use strata_vmm::cpu::X86State;
 use strata_vmm::file_fault::FileState;
 use strata_vmm::kvm::CallError;
 use strata_vmm::machine::{Fatal, Place};
@@ -16,8 +12,11 @@ use strata_vmm::vcpu::Vcpu as _;
 use strata_vmm::{Config, Machine, Outcome, Stop};
 
 use crate::cli::RunOptions;
+use crate::dump;
 use crate::in_one_line;
-use crate::message::{say, show};
+use crate::mapping::Target;
+use crate::message::{line, say, show};
+use crate::run::Error;
 use crate::tracing::{TraceError, symbols};
 use crate::watch::{Flight, Watched};
 
@@ -39,6 +38,10 @@ pub(crate) struct End {
     /// The last exits of the vCPU that ended it, a line each, the oldest first; of an abnormal end.
     pub(crate) exits: Vec<String>,
     pub(crate) explanation: Option<Explanation>,
+    /// What else is to be said.
+    notes: Vec<String>,
+    /// What could not be written of it.
+    pub(crate) failures: Vec<Error>,
 }
 
 impl<'a> Case<'a> {
@@ -47,11 +50,22 @@ impl<'a> Case<'a> {
         config: &'a Config,
         machine: &Machine,
     ) -> Result<Self, TraceError> {
-        // Those of the image can wait until they are needed, which for most runs is never.
-        let needed = options.inspect.watches() || options.inspect.symbols.is_some();
-        let symbols = if needed { symbols(&options.inspect, &config.image)? } else { None };
+        let found = match &options.inspect.symbols {
+            Some(_) => symbols(&options.inspect, &config.image)?,
+            // An image whose own are damaged does without.
+            None if options.inspect.watches() => {
+                symbols(&options.inspect, &config.image).unwrap_or_else(|error| {
+                    if !options.quiet {
+                        say(&format!("going on without symbols: {}", in_one_line(&error)));
+                    }
+                    None
+                })
+            }
+            // They can wait until they are needed, which for most runs is never.
+            None => None,
+        };
         let postmortem = Postmortem::of(machine);
-        Ok(Self { options, config, places: machine.places(), symbols: symbols.map(Arc::new), postmortem })
+        Ok(Self { options, config, places: machine.places(), symbols: found.map(Arc::new), postmortem })
     }
 
     /// What a vCPU is watched by.
@@ -59,42 +73,85 @@ impl<'a> Case<'a> {
         if self.options.inspect.no_recorder { Flight::default() } else { Flight::of(self.config) }
     }
 
-    /// Looks at a machine that has ended. Where its end says little, its vCPU is stepped on, or the run is repeated.
-    pub(crate) fn close<T: Watched>(&self, outcome: &mut Outcome<T>) -> End {
+    /// Looks at a machine that has ended, and draws its map if that is wanted. Where its end says little, its vCPU is
+    /// stepped on, or the run is repeated.
+    pub(crate) fn close<T: Watched>(&self, outcome: &mut Outcome<T>, map: Option<Target<'_>>) -> End {
         let stop = outcome.stop.clone();
         let blame = blame(&stop, outcome.files());
-        let mut end = End { stop, blame, exits: Vec::new(), explanation: None };
-        let abnormal = is_abnormal(&end.stop);
-        let no_recorder = self.options.inspect.no_recorder;
-        if no_recorder && self.options.inspect.core.is_none() || !(abnormal || end.stop == Stop::Halted) {
-            return end;
-        }
-        let Finding { exits, explanation, fatal, .. } = match self.look(outcome) {
-            Ok(Some(found)) => found,
-            Ok(None) => return end,
-            Err(error) => {
-                say(&format!("cannot look into the guest: {error}"));
-                return end;
-            }
+        let mut end = End {
+            stop,
+            blame,
+            exits: Vec::new(),
+            explanation: None,
+            notes: Vec::new(),
+            failures: Vec::new(),
         };
-        if abnormal && let Some(path) = &self.options.inspect.core {
-            save_core(path, outcome, fatal.as_deref());
+        let abnormal = is_abnormal(&end.stop);
+        let explains = !self.options.inspect.no_recorder;
+        let core = self.options.inspect.core.as_deref().filter(|_| abnormal);
+        let mut fatal = None;
+        if explains && (abnormal || end.stop == Stop::Halted) || core.is_some() {
+            match self.look(outcome) {
+                Ok(Some(found)) => {
+                    fatal = found.fatal;
+                    if explains {
+                        end.exits = if abnormal { found.exits } else { Vec::new() };
+                        // A guest that just halted is not talked about.
+                        end.explanation =
+                            Some(found.explanation).filter(|found| abnormal || found.is_accusation());
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => end.notes.push(format!("cannot look into the guest: {error}")),
+            }
         }
-        if !no_recorder {
-            end.exits = if abnormal { exits } else { Vec::new() };
-            end.explanation = Some(explanation);
+        if let Some(path) = core {
+            match dump::save(path, outcome, fatal.as_deref()) {
+                Ok(()) if self.options.quiet => {}
+                Ok(()) => end.notes.push(format!("core dump: {}", path.display())),
+                Err(error) => end.notes.push(error),
+            }
         }
+        end.failures.extend(map.and_then(|map| self.draw(map, outcome, fatal.as_deref()).err()));
         end
     }
 
-    /// Finds out why a machine ended as it did.
+    /// Draws the map of a machine that has ended.
+    fn draw<T: Watched>(
+        &self,
+        map: Target<'_>,
+        outcome: &mut Outcome<T>,
+        fatal: Option<&Fatal>,
+    ) -> Result<(), Error> {
+        let (ram, state) = if let Some(fatal) = fatal {
+            (fatal.ram(), fatal.state)
+        } else {
+            let first = outcome.vcpus.first_mut().ok_or(Error::NoVcpu)?;
+            let state = first.vcpu.state().map_err(Error::State)?;
+            (outcome.ram(), state)
+        };
+        Ok(map.write(ram, &self.places, &state)?)
+    }
+
+    /// Finds out why a machine ended as it did. `None` where the vCPU is gone.
     fn look<T: Watched>(&self, outcome: &mut Outcome<T>) -> Result<Option<Finding>, CallError> {
-        let own = if self.symbols.is_none() { self.image_symbols() } else { None };
-        let symbols = self.symbols.as_deref().or(own.as_ref());
+        let stop = outcome.stop.clone();
         let build = || Machine::builder(self.config.clone()).build();
         // What is no file, a FIFO for instance, has been read to its end.
         let again = self.config.image.is_file().then_some(&build as _);
-        self.postmortem.look(outcome, symbols, |tracer| tracer.flight().watched(), again)
+        let mut look =
+            |symbols| self.postmortem.look(outcome, symbols, |tracer: &T| tracer.flight().watched(), again);
+        if self.symbols.is_some() {
+            return look(self.symbols.as_deref());
+        }
+        // Reading those of the image takes longer than many a guest runs: not for one that just halted.
+        if stop == Stop::Halted {
+            let found = look(None)?;
+            if !found.as_ref().is_some_and(|found| found.explanation.is_accusation()) {
+                return Ok(found);
+            }
+        }
+        look(self.image_symbols().as_ref())
     }
 
     /// The symbols of the image itself, where there are any to be had.
@@ -104,44 +161,51 @@ impl<'a> Case<'a> {
 }
 
 impl End {
-    /// Says on standard error how the guest ended, with the last of its exits if that was not well.
+    /// Says on standard error how the guest ended: why, if that is known, and the last of its exits, if that was not well.
     pub(crate) fn say(&self, exits: usize) {
-        say(&self.stop.to_string());
         if let Some(blame) = self.blame {
-            say(blame);
-        }
-        let mut text = String::new();
-        let shown = self.exits.len().min(exits);
-        if let Some(last) = self.exits.get(self.exits.len() - shown..).filter(|last| !last.is_empty()) {
-            text.push_str(if shown == 1 { "\nits last exit:\n" } else { "\nits last exits:\n" });
-            // Writing to a string does not fail.
-            let _ = last.iter().try_for_each(|line| writeln!(text, "  {line}"));
+            // What the guest ran on was not its own any more: its last exits explain nothing.
+            show(&[line(&self.stop.to_string()), line(blame)].concat());
+            return;
         }
         let tells = |found: &&Explanation| found.is_accusation() || !found.sentences.is_empty();
-        if let Some(explanation) = self.explanation.as_ref().filter(tells) {
-            let _ = write!(text, "\n{explanation}");
+        let mut text = match self.explanation.as_ref().filter(tells) {
+            // The explanation's first line says it too.
+            Some(found) if self.stop != Stop::Halted => line(&found.to_string()),
+            Some(found) => line(&format!("{}: {found}", self.stop)),
+            None => line(&self.stop.to_string()),
+        };
+        let shown = self.exits.len().min(exits);
+        let last = self.exits.get(self.exits.len() - shown..).unwrap_or_default();
+        // Where the one exit is the end itself, it has been told.
+        if !last.is_empty() && (self.exits.len() > 1 || !is_an_exit(&self.stop)) {
+            text.push_str("its last exits:\n");
+            text.extend(last.iter().map(|line| format!("  {line}\n")));
         }
-        if !text.is_empty() {
-            show(&text);
-        }
+        show(&text);
+    }
+
+    /// Whether the guest did something wrong.
+    pub(crate) fn is_accused(&self) -> bool {
+        self.blame.is_none() && self.explanation.as_ref().is_some_and(Explanation::is_accusation)
+    }
+
+    /// Says what is said however quiet a run is to be, and gives back what could not be written of it.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        self.notes.iter().for_each(|note| say(note));
+        let mut failures = self.failures.into_iter();
+        let first = failures.next();
+        failures.for_each(|error| say(&in_one_line(&error)));
+        first.map_or(Ok(()), Err)
     }
 }
 
-/// Writes the core dump of a machine that has ended.
-fn save_core<T: Watched>(path: &Path, outcome: &mut Outcome<T>, fatal: Option<&Fatal>) {
-    let states: Result<Vec<X86State>, _> = match fatal {
-        // The vCPU itself knows nothing any more.
-        Some(fatal) => Ok(vec![fatal.state]),
-        None => outcome.vcpus.iter_mut().map(|vcpu| vcpu.vcpu.state()).collect(),
-    };
-    let ram = fatal.map_or(outcome.ram(), Fatal::ram);
-    let saved = states.map_err(|error| error.to_string()).and_then(|states| {
-        core::save(path, ram.memory(), &states, Addresses::Linear).map_err(|error| in_one_line(&error))
-    });
-    match saved {
-        Ok(_) => say(&format!("core dump: {}", path.display())),
-        Err(error) => say(&error),
-    }
+/// Whether a vCPU's exit ended the guest, rather than somebody else.
+fn is_an_exit(stop: &Stop) -> bool {
+    matches!(
+        stop,
+        Stop::TripleFault | Stop::InternalError { .. } | Stop::FailEntry { .. } | Stop::MemoryFault { .. }
+    )
 }
 
 /// Whether the flight recorder is to be shown: the guest did not end by itself, nor because somebody wanted it to.

@@ -6,7 +6,6 @@ use std::io::{self, BufWriter, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
-use strata_inspect::explain::Explanation;
 use strata_vmm::cpu::X86State;
 use strata_vmm::kvm::CallError;
 use strata_vmm::memory::vm_memory::{Bytes as _, GuestAddress};
@@ -35,7 +34,7 @@ pub(crate) struct Report {
     /// What the flight recorder has kept, of an abnormal end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     last_exits: Vec<String>,
-    /// Why the guest died.
+    /// Why the guest died, in words, if it did not end well.
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<String>,
     /// Whether that is the guest's own fault.
@@ -96,7 +95,7 @@ impl Report {
     /// Adds what was found out about the end.
     pub(crate) fn explain(&mut self, end: &End) {
         self.last_exits.clone_from(&end.exits);
-        self.accused = end.explanation.as_ref().is_some_and(Explanation::is_accusation);
+        self.accused = end.is_accused();
         self.explanation = end.explanation.as_ref().map(ToString::to_string);
     }
 

@@ -1,13 +1,10 @@
 //! `strata run`.
 
-use std::fs::File;
 use std::io::{self, BufWriter, PipeReader};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
-use rustix::io::Errno;
 use strata_inspect::profile::Profile;
 use strata_inspect::stats::Stats;
 use strata_inspect::trace::Guest;
@@ -16,22 +13,24 @@ use strata_vmm::config::{ConsoleTo, LayerError, Serial};
 use strata_vmm::kvm::{CallError, StraceLog};
 use strata_vmm::machine::{BuildError, Place, RunError};
 use strata_vmm::vcpu::Vcpu as _;
-use strata_vmm::{Config, ExitLog, Machine, MachineBuilder};
+use strata_vmm::{Config, ExitLog, Machine, MachineBuilder, Outcome};
 
 use crate::cli::RunOptions;
 use crate::counts::Counts;
 use crate::death::{Case, End};
+use crate::dump::{Finished, OnDemand};
 use crate::gdb;
 use crate::keyboard::Keyboard;
 use crate::mapping;
 use crate::message::mention;
+use crate::output::{Files, OutputError, OutputFile};
 use crate::report::{Output, Report};
 use crate::settings;
 use crate::signals::{Blocked, Signals};
 use crate::terminal::{Input, Raw, Stdin, Window};
 use crate::tracing::{self, TraceError};
 use crate::unhurried::Unhurried;
-use crate::watch::{Recording, Watch};
+use crate::watch::{Recording as Tape, Watch};
 
 /// Why there was no run, or no report of it.
 #[derive(Debug, thiserror::Error)]
@@ -50,10 +49,8 @@ pub(crate) enum Error {
     Input(#[source] io::Error),
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
-    #[error("cannot write {}", path.display())]
-    File { path: PathBuf, source: io::Error },
-    #[error("cannot write {}: nobody reads it; start the reader of a FIFO before the run", path.display())]
-    NoReader { path: PathBuf },
+    #[error(transparent)]
+    Output(#[from] OutputError),
     #[error(transparent)]
     Trace(#[from] TraceError),
     #[error("cannot read the guest's state")]
@@ -71,7 +68,7 @@ impl Error {
             Self::ConfigFile { .. }
             | Self::Config { .. }
             | Self::Options(_)
-            | Self::NoReader { .. }
+            | Self::Output(OutputError::NoReader { .. } | OutputError::NotReplaced { .. })
             | Self::Trace(_) => false,
             Self::Build(error) => error.is_the_hosts(),
             Self::Gdb(error) => error.is_the_hosts(),
@@ -83,22 +80,26 @@ impl Error {
 /// Runs a guest; the value is the process's exit code.
 pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let config = settings::config(options)?;
-    let Prepared { machine, input, output, files } = prepare(options, &config)?;
+    let Prepared { machine, input, output } = prepare(options, &config)?;
     let case = Case::of(options, &config, &machine)?;
-    let (machine, running) = begin(options, &config, machine, &input, files.are_some())?;
+    // Of a run that was refused nothing is begun.
+    let Files { report, record, map } = Files::begin(options)?;
+    let dumps = options.inspect.core.as_deref().map(|path| OnDemand::new(path, &machine, options.quiet));
+    let (machine, running) = begin(options, &config, machine, &input, dumps.as_ref())?;
     let debugger = options.inspect.gdb.as_ref().map(|at| gdb::serve(&machine, at, &case)).transpose()?;
-    let end = if files.are_some() || options.inspect.watches() {
-        watched(machine, files, running, &case, &output)?
+    let end = if report.is_some() || record.is_some() || options.inspect.watches() {
+        watched(machine, &case, Files { report, record, map }, (running, &output))?
     } else {
-        let mut outcome = machine.run_traced(|_| case.flight())?;
+        let outcome = machine.run_traced(|_| case.flight());
         drop(running);
-        case.close(&mut outcome)
+        case.close(&mut outcome?, map)
     };
     drop(debugger);
     if !options.quiet {
         end.say(options.inspect.last_exits);
     }
-    Ok(end.stop.exit_code())
+    let code = end.stop.exit_code();
+    end.finish().map(|()| code)
 }
 
 /// Builds a machine and shows its memory, without running it.
@@ -107,20 +108,19 @@ pub(crate) fn map(options: &RunOptions) -> Result<u8, Error> {
     let mut machine = Machine::builder(config).build()?;
     let state = machine.states().map_err(Error::State)?.into_iter().next().ok_or(Error::NoVcpu)?;
     let to = options.inspect.map.as_deref().unwrap_or(Path::new("-"));
-    mapping::write(to, machine.ram(), &machine.places(), &state)?;
+    mapping::Target::begin(to)?.write(machine.ram(), &machine.places(), &state)?;
     Ok(0)
 }
 
-/// A machine that could run, with what it will read and write.
-struct Prepared<'a> {
+/// A machine that could run, with what it will read and print.
+struct Prepared {
     machine: Machine,
     input: Input,
     output: Output,
-    files: Files<'a>,
 }
 
-/// Builds the machine, and begins the files that are written of its run.
-fn prepare<'a>(options: &'a RunOptions, config: &Config) -> Result<Prepared<'a>, Error> {
+/// Builds the machine.
+fn prepare(options: &RunOptions, config: &Config) -> Result<Prepared, Error> {
     let has_stdio = config.console.iter().any(|console| console.to == ConsoleTo::Stdio);
     // Found once: a guest without a serial port has nobody to type to.
     let has_input = has_stdio || config.devices.serial == Serial::Stdio;
@@ -158,13 +158,7 @@ fn prepare<'a>(options: &'a RunOptions, config: &Config) -> Result<Prepared<'a>,
     for pty in machine.ptys() {
         mention(&format!("a console of the guest's is at {}", pty.display()));
     }
-    // A file that cannot be written should be known before the guest runs, not after; and of a run that was refused
-    // nothing is begun.
-    let files = Files {
-        report: options.report.as_deref().map(OutputFile::begin).transpose()?,
-        record: options.record.as_deref().map(OutputFile::begin).transpose()?,
-    };
-    Ok(Prepared { machine, input, output, files })
+    Ok(Prepared { machine, input, output })
 }
 
 /// Takes the terminal and the signals, for as long as the guest runs.
@@ -173,24 +167,30 @@ fn begin(
     config: &Config,
     mut machine: Machine,
     input: &Input,
-    has_files: bool,
+    dumps: Option<&OnDemand>,
 ) -> Result<(Machine, Running), Error> {
     let port_at_stdio = config.console.iter().position(|console| console.to == ConsoleTo::Stdio);
     let has_sockets = config.vsock.is_some()
         || config.console.iter().any(|console| matches!(console.to, ConsoleTo::Unix(_)));
     let button = machine.power_button();
+    let has_files = options.report.is_some() || options.record.is_some() || options.inspect.is_to_finish();
     // With nothing to tidy up (a terminal, files, sockets), and no guest that could be asked, a signal may end the process as it always does.
     let mut blocked = None;
     if input.is_open() || has_files || has_sockets || button.is_some() {
         let terminal = input.terminal().cloned();
         let window = machine.console().zip(port_at_stdio).map(|(guest, port)| Window::new(guest, port));
-        let signals = Signals::new(machine.control(), button, (terminal, window), options.quiet);
+        let asked = (dumps.cloned(), options.quiet);
+        let signals = Signals::new(machine.control(), button, (terminal, window), asked);
         let (signals, mask) = signals.map_err(Error::Signals)?;
         machine = machine.event_source(Box::new(signals));
         blocked = Some(mask);
     }
 
-    let running = Running { terminal: input.terminal().map(Raw::new), _blocked: blocked };
+    let running = Running {
+        terminal: input.terminal().map(Raw::new),
+        _blocked: blocked,
+        _dumps: dumps.cloned().map(Finished),
+    };
     if running.terminal.is_some() && !options.quiet {
         mention(HINT);
     }
@@ -218,71 +218,18 @@ const HINT: &str = "Ctrl-a x ends the run, Ctrl-a h shows the other keys";
 struct Running {
     terminal: Option<Raw>,
     _blocked: Option<Blocked>,
+    /// A core dump that is being written is finished before anybody touches the guest. Its writing can be interrupted.
+    _dumps: Option<Finished>,
 }
 
-/// What is written of a run.
-struct Files<'a> {
-    report: Option<OutputFile<'a>>,
-    record: Option<OutputFile<'a>>,
-}
-
-impl Files<'_> {
-    fn are_some(&self) -> bool {
-        self.report.is_some() || self.record.is_some()
-    }
-}
-
-/// A file that has been begun.
-pub(crate) struct OutputFile<'a> {
-    pub(crate) path: &'a Path,
-    pub(crate) file: File,
-}
-
-impl<'a> OutputFile<'a> {
-    /// Creates or empties it. A FIFO that nobody has opened to read is refused: waiting for its reader could not be
-    /// interrupted from a terminal (fifo(7)).
-    pub(crate) fn begin(path: &'a Path) -> Result<Self, Error> {
-        let how = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        let opened = open(path, how | OFlags::NONBLOCK, Mode::from_raw_mode(0o666)).and_then(|file| {
-            // From here on a reader may take its time.
-            fcntl_setfl(&file, OFlags::empty())?;
-            Ok(File::from(file))
-        });
-        match opened {
-            Ok(file) => Ok(Self { path, file }),
-            Err(Errno::NXIO) => Err(Error::NoReader { path: path.to_owned() }),
-            Err(error) => Err(cannot_write(path, error.into())),
-        }
-    }
-}
-
-fn cannot_write(path: &Path, source: io::Error) -> Error {
-    Error::File { path: path.to_owned(), source }
-}
-
-/// Runs a machine with a report, a recording or both.
+/// Runs a machine with more than the flight recorder to watch it.
 fn watched(
     mut machine: Machine,
-    files: Files<'_>,
-    running: Running,
     case: &Case<'_>,
-    output: &Output,
+    Files { report, record, map }: Files<'_>,
+    (running, output): (Running, &Output),
 ) -> Result<End, Error> {
-    let recorder = match files.record {
-        None => None,
-        Some(OutputFile { path, file }) => {
-            let control = machine.control();
-            let ended: Box<dyn Fn() -> bool + Send> = Box::new(move || control.stopped().is_some());
-            let file: Recording = BufWriter::new(Unhurried::new(file, ended));
-            let recorder = Recorder::new(file).map_err(|source| cannot_write(path, source))?;
-            for (vcpu, state) in (0..).zip(machine.states().map_err(Error::State)?) {
-                recorder.entry(vcpu, &state);
-            }
-            Some((path, recorder))
-        }
-    };
-
-    let log = files.report.is_some();
+    let recording = record.map(|file| Recording::begin(file, &mut machine)).transpose()?;
     let memory = machine.ram().memory().clone();
     let (inspect, places) = (&case.options.inspect, Arc::<[Place]>::from(&*case.places));
     let guest = Guest { memory: memory.clone(), places: case.places.clone(), symbols: case.symbols.clone() };
@@ -290,8 +237,8 @@ fn watched(
     let counts = Counts::begin(inspect)?;
     let outcome = machine.run_traced(|vcpu| Watch {
         flight: case.flight(),
-        log: log.then(ExitLog::default),
-        tape: recorder.as_ref().map(|(_, recorder)| recorder.tracer(vcpu)),
+        log: report.is_some().then(ExitLog::default),
+        tape: recording.as_ref().map(|recording| recording.recorder.tracer(vcpu)),
         tap: trace.as_ref().map(|trace| trace.tap(vcpu)),
         stats: inspect.stats.is_some().then(|| Stats::new(Arc::clone(&places))),
         profile: inspect.profile.is_some().then(|| Profile::new(memory.clone(), Arc::clone(&places))),
@@ -302,26 +249,49 @@ fn watched(
     if let Some(trace) = trace {
         tracing::finish(trace);
     }
-    counts.write(&outcome, case.symbols.as_deref())?;
-
-    if let Some((path, recorder)) = recorder {
-        for vcpu in &mut outcome.vcpus {
-            recorder.last(vcpu.index, &vcpu.vcpu.state().map_err(Error::State)?);
-        }
-        recorder.finish().map_err(|source| cannot_write(path, source))?;
-    }
-    let report = match files.report {
-        None => None,
-        Some(file) => {
-            let report = Report::new(&mut outcome, &case.options.dump, case.config, &output.taken());
-            Some((file, report.map_err(Error::State)?))
-        }
-    };
+    // One that cannot be written keeps no other from being.
+    let counted = counts.write(&outcome, case.symbols.as_deref());
+    let recorded = recording.map_or(Ok(()), |recording| recording.finish(&mut outcome));
+    let report = report.map(|file| {
+        let report = Report::new(&mut outcome, &case.options.dump, case.config, &output.taken());
+        (file, report.map_err(Error::State))
+    });
     // Last: it may step the guest on.
-    let end = case.close(&mut outcome);
-    if let Some((OutputFile { path, file }, mut report)) = report {
+    let mut end = case.close(&mut outcome, map);
+    let reported = report.map_or(Ok(()), |(OutputFile { path, file }, report)| {
+        let mut report = report?;
         report.explain(&end);
-        report.write_to(file).map_err(|source| cannot_write(path, source))?;
-    }
+        Ok(report.write_to(file).map_err(|source| OutputError::new(path, source))?)
+    });
+    end.failures
+        .extend([counted.map_err(Error::from), recorded, reported].into_iter().filter_map(Result::err));
     Ok(end)
+}
+
+/// A cassette that is being recorded.
+struct Recording<'a> {
+    path: &'a Path,
+    recorder: Recorder<Tape>,
+}
+
+impl<'a> Recording<'a> {
+    /// Begins with the state in which every vCPU will start.
+    fn begin(OutputFile { path, file }: OutputFile<'a>, machine: &mut Machine) -> Result<Self, Error> {
+        let control = machine.control();
+        let ended: Box<dyn Fn() -> bool + Send> = Box::new(move || control.stopped().is_some());
+        let file: Tape = BufWriter::new(Unhurried::new(file, ended));
+        let recorder = Recorder::new(file).map_err(|source| OutputError::new(path, source))?;
+        for (vcpu, state) in (0..).zip(machine.states().map_err(Error::State)?) {
+            recorder.entry(vcpu, &state);
+        }
+        Ok(Self { path, recorder })
+    }
+
+    /// Ends with the state in which every vCPU stopped.
+    fn finish(self, outcome: &mut Outcome<Watch>) -> Result<(), Error> {
+        for vcpu in &mut outcome.vcpus {
+            self.recorder.last(vcpu.index, &vcpu.vcpu.state().map_err(Error::State)?);
+        }
+        Ok(self.recorder.finish().map_err(|source| OutputError::new(self.path, source))?)
+    }
 }

@@ -1,4 +1,4 @@
-//! Signals: those that end a run, and those that stop and continue the process.
+//! Signals: those that end a run, those that stop and continue the process, and what asks for a core dump.
 
 use std::fs;
 use std::io;
@@ -11,6 +11,7 @@ use strata_vmm::event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use strata_vmm::machine::PowerButton;
 use strata_vmm::{Control, Stop};
 
+use crate::dump::OnDemand;
 use crate::message::mention;
 use crate::terminal::{Terminal, Window};
 
@@ -18,6 +19,9 @@ use crate::terminal::{Terminal, Window};
 const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 /// These come before the process stops and after it has gone on. A terminal has to be as it was in between.
 const STOPPING: [Signal; 2] = [Signal::SIGTSTP, Signal::SIGCONT];
+
+/// Asks for a core dump.
+const DUMPING: Signal = Signal::SIGUSR1;
 
 /// So long after the button was pressed SIGTERM means the same press: timeout(1) sends it to the process and at once
 /// again to its group.
@@ -35,6 +39,8 @@ pub(crate) struct Signals {
     /// What hears of the terminal's size.
     window: Option<Window>,
     quiet: bool,
+    /// What SIGUSR1 asks for.
+    dumps: Option<OnDemand>,
 }
 
 impl Signals {
@@ -44,20 +50,25 @@ impl Signals {
         control: Control,
         button: Option<PowerButton>,
         (terminal, window): (Option<Terminal>, Option<Window>),
-        quiet: bool,
+        (dumps, quiet): (Option<OnDemand>, bool),
     ) -> io::Result<(Self, Blocked)> {
         let mut signals = SigSet::empty();
         let stopping = STOPPING.into_iter().filter(|_| terminal.is_some());
         let sizing = window.iter().map(|_| Signal::SIGWINCH);
+        let dumping = dumps.iter().map(|_| DUMPING);
         // While it is blocked, a signal is kept even if it is ignored (sigaction(2)).
-        for signal in
-            ENDING.into_iter().chain(stopping).chain(sizing).filter(is_heeded(&fs::read_to_string(STATUS)?))
-        {
+        let all = ENDING.into_iter().chain(stopping).chain(sizing).chain(dumping);
+        for signal in all.filter(is_heeded(&fs::read_to_string(STATUS)?)) {
             signals.add(signal);
         }
-        let blocked = Blocked { signals, before: signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)? };
+        let mut before = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        if dumps.is_some() {
+            // One that comes late is no reason to die of it.
+            before.add(DUMPING);
+        }
         let arrived = waiting(&signals)?;
-        Ok((Self { arrived, control, button, pressed: None, terminal, window, quiet }, blocked))
+        let signals_read = Self { arrived, control, button, pressed: None, terminal, window, quiet, dumps };
+        Ok((signals_read, Blocked { signals, before }))
     }
 
     fn obey(&mut self, signal: Signal) {
@@ -76,6 +87,7 @@ impl Signals {
                 // As the kernel would have done it. SIGCONT arrives here as well, once the process runs again.
                 let _ = raise(Signal::SIGSTOP);
             }
+            DUMPING => self.dumps.iter().for_each(OnDemand::begin),
             Signal::SIGWINCH => self.window.iter().for_each(Window::tell),
             Signal::SIGCONT => self.terminal.iter().for_each(Terminal::make_raw),
             _ => drop(self.control.stop(Stop::Interrupted)),

@@ -1,7 +1,7 @@
 //! Traces of runs: where they go, and what they look like.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use strata_inspect::Symbols;
 use strata_inspect::symbols::SymbolError;
@@ -10,35 +10,36 @@ use strata_vmm::memory::GuestMemory;
 
 use crate::cli::{InspectOptions, TraceFormat};
 use crate::message::say;
-use crate::run::{Error, OutputFile};
+use crate::output::OutputFile;
+use crate::run::Error;
 
 /// Why there is no trace.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TraceError {
-    #[error("--trace-filter: {0}")]
+    #[error("--trace-filter")]
     Filter(#[from] FilterError),
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error("cannot read symbols of {path}")]
-    Symbols { path: String, source: SymbolError },
+    #[error("cannot read symbols of {}", path.display())]
+    Symbols { path: PathBuf, source: SymbolError },
+    #[error("there are no symbols in {}: name an ELF file that has not been stripped, or a System.map", path.display())]
+    NoSymbols { path: PathBuf },
 }
 
-/// The guest's symbols: those that were named, or the image's own. An image that has none, or damaged ones, does without.
+/// The guest's symbols: those that were named, or the image's own. An image may have none.
 pub(crate) fn symbols(options: &InspectOptions, image: &Path) -> Result<Option<Symbols>, TraceError> {
-    let found = match &options.symbols {
-        Some(path) => Symbols::open(path)
-            .map_err(|source| TraceError::Symbols { path: path.display().to_string(), source })?,
+    let path = match &options.symbols {
+        Some(path) => path,
         // What is no file, a FIFO for instance, has been read to its end.
         None if !image.is_file() => return Ok(None),
-        None => match Symbols::open(image) {
-            Ok(symbols) => symbols,
-            Err(error) => {
-                say(&format!("going on without symbols: {error}"));
-                return Ok(None);
-            }
-        },
+        None => image,
     };
-    Ok((!found.is_empty()).then_some(found))
+    match Symbols::open(path) {
+        Ok(found) if !found.is_empty() => Ok(Some(found)),
+        Ok(_) if options.symbols.is_some() => Err(TraceError::NoSymbols { path: path.to_owned() }),
+        Ok(_) => Ok(None),
+        Err(source) => Err(TraceError::Symbols { path: path.to_owned(), source }),
+    }
 }
 
 /// Starts the trace that the options ask for.
@@ -47,6 +48,8 @@ pub(crate) fn start(
     guest: Guest<GuestMemory>,
 ) -> Result<Option<Trace<GuestMemory>>, Error> {
     let Some(path) = &options.trace else { return Ok(None) };
+    // First: a filter that is none empties no file.
+    let filter: Filter = options.trace_filter.as_deref().unwrap_or("").parse().map_err(TraceError::Filter)?;
     let to_terminal = path == Path::new("-");
     let out: Box<dyn Write + Send> =
         if to_terminal { Box::new(io::stderr()) } else { Box::new(OutputFile::begin(path)?.file) };
@@ -65,7 +68,6 @@ pub(crate) fn start(
             Format::Text { colour: to_terminal && io::stderr().is_terminal() && !plain }
         }
     };
-    let filter: Filter = options.trace_filter.as_deref().unwrap_or("").parse().map_err(TraceError::Filter)?;
     let options = Options { format, filter, ..Options::default() };
     let trace = Trace::start(&options, out, guest).map_err(TraceError::Start)?;
     Ok(Some(trace))

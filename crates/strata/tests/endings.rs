@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, Stdio};
 
-use common::{CHATTER, ECHO, HALT, SAY_AND_SPIN, SPIN, Scratch, finish, kvm, stderr, strata};
+use common::{CHATTER, ECHO, HALT, SAY_AND_SPIN, SPIN, Scratch, bare, finish, kvm, stderr, strata};
 
 #[test]
 fn a_halt_says_so_unless_told_to_be_quiet() {
@@ -19,6 +19,23 @@ fn a_halt_says_so_unless_told_to_be_quiet() {
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(10), "strata: halted\n"));
     let quiet = finish(strata(&image).arg("--quiet"));
     assert_eq!((quiet.status.code(), stderr(&quiet).as_str()), (Some(10), ""));
+}
+
+#[test]
+fn the_map_of_a_guest_that_has_ended_is_as_it_left_it() {
+    if !kvm("the map of an ended guest") {
+        return;
+    }
+    let scratch = Scratch::new("map");
+    // mov dword [0x9000], 0: its own page tables are gone; hlt
+    let image = scratch.file("gone.bin", b"\xc7\x04\x25\x00\x90\x00\x00\x00\x00\x00\x00\xf4");
+    let map = |words: &[&str]| {
+        let output = finish(bare().args(words).arg(&image).args(["--mode", "long64", "--memory", "4M"]));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (before, after) = (map(&["map"]), map(&["run", "--map", "--step", "1"]));
+    assert!(before.contains("W+X"), "{before}");
+    assert!(after.starts_with("guest-physical memory\n") && !after.contains("W+X"), "{after}");
 }
 
 #[test]
@@ -102,7 +119,7 @@ fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
 
 /// `strata run` of a real-mode image with ACPI, and so a power button.
 fn with_button(image: &std::path::Path) -> Command {
-    let mut run = common::bare();
+    let mut run = bare();
     run.arg("run").arg(image).args(["--mode", "real16", "--memory", "2M", "--irqchip", "kernel"]);
     run.args(["--set", "acpi=true"]);
     run
@@ -349,10 +366,10 @@ fn an_elf_executable_starts_as_its_header_says() {
     // mov dx, 0x3f8; mov al, 'E'; out dx, al; hlt
     let image = scratch.file("kernel.elf", elf(b"\x66\xba\xf8\x03\xb0E\xee\xf4"));
     for format in ["auto", "elf64"] {
-        let output = finish(common::bare().arg("run").arg(&image).args(["--format", format]));
+        let output = finish(bare().arg("run").arg(&image).args(["--format", format]));
         assert_eq!((output.status.code(), &output.stdout[..]), (Some(10), &b"E"[..]), "{}", stderr(&output));
     }
-    let entry = finish(common::bare().arg("run").arg(&image).args(["--entry", "0x200000"]));
+    let entry = finish(bare().arg("run").arg(&image).args(["--entry", "0x200000"]));
     assert_eq!(entry.status.code(), Some(2), "{}", stderr(&entry));
 }
 
@@ -364,7 +381,7 @@ fn a_guest_is_told_how_much_ram_it_has_also_above_the_gap() {
     let scratch = Scratch::new("ram");
     let image = scratch.file("halt.bin", HALT);
     let report = scratch.path("report.json");
-    let mut run = common::bare();
+    let mut run = bare();
     run.arg("run")
         .arg(&image)
         .args(["--memory", "5G", "--dump", "0x17ffffff8,8"])

@@ -107,6 +107,10 @@ fn a_guest_that_fails_on_a_changed_file_is_not_to_blame() {
             said.contains("triple fault\nstrata: the kernel's or the initrd's file was changed"),
             "{said}"
         );
+        if !more.is_empty() {
+            let report = fs::read_to_string(&report).unwrap();
+            assert!(report.contains("\"accused\": false"), "{report}");
+        }
         // It did what it would have done, and that was no failure.
         let (code, said) =
             meddled(&scratch, |file| file.write_all_at(POWER_OFF, FAR_IN_FILE + 0x100).unwrap(), more);

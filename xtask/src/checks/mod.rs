@@ -9,6 +9,7 @@ mod guests;
 mod linux_tests;
 mod more;
 mod os_tests;
+mod page;
 mod readme;
 mod rig_tests;
 mod steps;

@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use clap::Parser;
 
-use super::{Context, Report};
+use super::{Context, Report, page};
 use crate::cli::{Cli, Task};
 use crate::guest::Guest;
 use crate::run_guest::{DEBIAN, LINUX};
@@ -33,6 +33,7 @@ pub(super) fn check(context: &Context) -> Result<Report, Box<dyn Error>> {
             Err(error) => report.add(Err(format!("{shown}: {error}"))),
         }
     }
+    page::check(context, &mut report)?;
     Ok(report)
 }
 

@@ -35,7 +35,7 @@ pub enum SaveError {
     Core(CoreError),
 }
 
-/// [`write`]s a core dump to a new file beside `path`, which takes its name once it is whole and on disk. Only the user
+/// [Writes](write()) a core dump to a new file beside `path`, which takes its name once it is whole and on disk. Only the user
 /// may read it: a guest's memory has its secrets.
 pub fn save<M: GuestMemoryBackend + Bytes<GuestAddress>>(
     path: &Path,

@@ -30,6 +30,18 @@ pub struct GuestDebug {
     pub software_breakpoints: bool,
 }
 
+impl GuestDebug {
+    /// One step. To be asked for before each: behind an instruction that KVM emulates, `mov cr4` for one, it steps on only if
+    /// RIP is where it was when that was asked for (Linux, `__kvm_set_rflags`).
+    pub const STEP: Self = Self {
+        single_step: true,
+        block_interrupts: false,
+        breakpoints: Vec::new(),
+        watchpoints: Vec::new(),
+        software_breakpoints: false,
+    };
+}
+
 /// A watched piece of the linear address space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watchpoint {

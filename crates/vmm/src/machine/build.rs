@@ -270,6 +270,7 @@ impl MachineBuilder {
             limits: Limits {
                 exits: config.budget.exits.map(ExitBudget::new),
                 steps: config.debug.step.map_or(0, |steps| steps - 1),
+                debug: watched_for(config),
             },
             wall: config.budget.wall.map(|wall| wall.0),
             hlt_waits: config.irqchip == Irqchip::Kernel,
@@ -333,6 +334,15 @@ fn check_devices_against_ram(mmio: &Bus, ram: &Ram) -> Result<(), BuildError> {
 /// The leaf whose EDX:EAX is what XCR0 may have (SDM vol. 2A, CPUID).
 const XSTATE: u32 = 0xd;
 
+/// What vCPU 0 is to stop at.
+fn watched_for(config: &Config) -> GuestDebug {
+    GuestDebug {
+        single_step: config.debug.step.is_some(),
+        breakpoints: config.debug.breakpoints.clone(),
+        ..GuestDebug::default()
+    }
+}
+
 /// vCPU 0 gets the entry state; the others wait for the INIT and SIPI that it sends them. Says what there is to say of that
 /// state.
 fn create_vcpus(
@@ -363,11 +373,7 @@ fn create_vcpus(
             if config.acpi == Some(true) {
                 vcpu.set_local_interrupts()?;
             }
-            let debug = GuestDebug {
-                single_step: config.debug.step.is_some(),
-                breakpoints: config.debug.breakpoints.clone(),
-                ..GuestDebug::default()
-            };
+            let debug = watched_for(config);
             if debug != GuestDebug::default() {
                 vcpu.set_guest_debug(&debug)?;
             }

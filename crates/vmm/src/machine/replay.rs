@@ -267,12 +267,12 @@ impl<'a> Player<'a> {
             self.end.check()?;
             last = self.vcpu.state()?;
         }
-        self.vcpu.set_guest_debug(&GuestDebug { single_step: true, ..GuestDebug::default() })?;
         self.vcpu.sync(Sync::All);
         let mut trail = Trail::default();
         trail.push(last.regs.rip);
         for _ in 0..steps {
             self.end.check()?;
+            self.vcpu.set_guest_debug(&GuestDebug::STEP)?;
             let (exit, synced) = self.vcpu.run_synced()?;
             match exit {
                 Exit::Debug(_) => match synced.state() {
@@ -376,8 +376,8 @@ impl<T> Outcome<T> {
         // In `hlt` it would wait for an interrupt.
         let (began, limit) = (Instant::now(), Duration::from_millis(500));
         let _alarm = Alarm::set(vcpu.kicker(), limit)?;
-        vcpu.set_guest_debug(&GuestDebug { single_step: true, ..GuestDebug::default() })?;
         while trail.len() < steps {
+            vcpu.set_guest_debug(&GuestDebug::STEP)?;
             match vcpu.run()? {
                 Exit::Debug(event) => trail.push(event.rip),
                 Exit::Interrupted => {}

@@ -10,7 +10,7 @@ use super::Vcpu;
 use super::exit::{DebugEvent, Exit};
 use super::stop::{Budget, Stop};
 use super::trace::Tracer;
-use crate::kvm::CallError;
+use crate::kvm::{CallError, GuestDebug};
 
 /// The two address spaces that devices sit in.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ pub struct Limits {
     /// How many single steps to pass over before one is a stop: those that were asked for, less one. Other debug events
     /// stop at once.
     pub steps: u64,
+    /// What the vCPU is watched for while it is stepped: see [`GuestDebug::STEP`].
+    pub debug: GuestDebug,
 }
 
 /// Why the inner loop returned.
@@ -82,7 +84,10 @@ pub fn run<V: Vcpu, T: Tracer>(
             Step::Go | Step::Stop(_) => tracer.exit(&exit, synced),
         }
         match step {
-            Step::Stop(Stop::Debug(event)) if limits.steps > 0 && is_step(&event) => limits.steps -= 1,
+            Step::Stop(Stop::Debug(event)) if limits.steps > 0 && is_step(&event) => {
+                limits.steps -= 1;
+                vcpu.set_guest_debug(&limits.debug)?;
+            }
             Step::Stop(stop) => return Ok(Pause::Stop(stop)),
             _ => {}
         }
