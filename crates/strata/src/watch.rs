@@ -21,23 +21,26 @@ use crate::unhurried::Unhurried;
 pub(crate) type Recording = BufWriter<Unhurried<File, Box<dyn Fn() -> bool + Send>>>;
 
 /// What every run is watched by, unless its user does not want it: enough to say afterwards why the guest died.
-/// At every exit it asks nothing but whether there is `input`: each question costs some instructions.
+/// What is not wanted is there all the same: to ask at every exit whether it is would cost more than it does.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    pub(crate) recorder: FlightRecorder,
-    /// For a replay, if the machine is one that can be replayed.
-    pub(crate) input: Option<InputLog>,
+    recorder: FlightRecorder,
+    /// For a replay.
+    input: InputLog,
+    /// Whether the machine is one that can be replayed.
+    can_be_replayed: bool,
 }
 
 impl Flight {
     /// For a vCPU of the machine that `config` describes.
     pub(crate) fn of(config: &Config) -> Self {
         let can_be_replayed = config.cpus == 1 && !config.has_virtio();
-        Self { recorder: FlightRecorder::default(), input: can_be_replayed.then(InputLog::default) }
+        let input = if can_be_replayed { InputLog::default() } else { InputLog::closed() };
+        Self { recorder: FlightRecorder::default(), input, can_be_replayed }
     }
 
     pub(crate) fn watched(&self) -> postmortem::Watched<'_> {
-        postmortem::Watched { recorder: Some(&self.recorder), input: self.input.as_ref() }
+        postmortem::Watched { recorder: Some(&self.recorder), input: self.can_be_replayed.then_some(&self.input) }
     }
 }
 

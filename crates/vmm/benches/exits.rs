@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use strata_vmm::devices::{Device, Effect};
 use strata_vmm::machine::InputLog;
-use strata_vmm::vcpu::{FlightRecorder, Sync, Synced};
-use strata_vmm::{Config, Exit, Machine, MachineBuilder, NoTrace, Stop, Tracer};
+use strata_vmm::vcpu::FlightRecorder;
+use strata_vmm::{Config, Machine, MachineBuilder, NoTrace, Stop, Tracer};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -86,28 +86,7 @@ fn halting(access: Access, exits: u32) -> Vec<u8> {
 
 /// What the program `strata` watches every run with, unless told otherwise: the flight recorder, and the answers that a
 /// replay needs.
-struct Flight {
-    recorder: FlightRecorder,
-    input: Option<InputLog>,
-}
-
-impl Default for Flight {
-    fn default() -> Self {
-        Self { recorder: FlightRecorder::default(), input: Some(InputLog::default()) }
-    }
-}
-
-impl Tracer for Flight {
-    fn wants(&self) -> Sync {
-        self.recorder.wants()
-    }
-
-    #[inline(always)]
-    fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
-        self.recorder.exit(exit, synced);
-        self.input.exit(exit, synced);
-    }
-}
+type Flight = (FlightRecorder, InputLog);
 
 struct Discard;
 

@@ -34,6 +34,11 @@ impl InputLog {
     /// How many bytes of answers are kept. A guest that read more cannot be replayed.
     pub const LIMIT: usize = 256 << 10;
 
+    /// One that keeps no answers.
+    pub fn closed() -> Self {
+        Self { is_full: true, ..Self::default() }
+    }
+
     /// How many exits there were.
     pub fn exits(&self) -> u64 {
         self.exits

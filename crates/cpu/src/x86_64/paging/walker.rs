@@ -298,6 +298,7 @@ impl Walk<'_> {
         }
     }
 
+    /// All but its steps, which are still needed for a fault.
     fn translation(&self, leaf: &WalkStep, shift: u32) -> Translation {
         let page_bytes = 1 << shift;
         let offset = page_bytes - 1;
@@ -310,7 +311,7 @@ impl Walk<'_> {
             writable: all(PageEntry::WRITABLE),
             executable: !self.with_rights().any(|step| step.has(PageEntry::NO_EXECUTE)),
             user: all(PageEntry::USER),
-            steps: self.steps.clone(),
+            steps: Vec::new(),
         }
     }
 
@@ -335,7 +336,7 @@ impl Walk<'_> {
         } else if self.kind == AccessKind::Write && !writable && (ring3 || cr0.contains(Cr0::WP)) {
             FaultReason::ReadOnly
         } else {
-            return Ok(translation);
+            return Ok(Translation { steps: self.steps, ..translation });
         };
         let guilty = self.with_rights().find(|step| match why {
             FaultReason::Supervisor => !step.has(PageEntry::USER),
