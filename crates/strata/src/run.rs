@@ -13,7 +13,7 @@ use strata_vmm::config::{ConsoleTo, LayerError, Serial};
 use strata_vmm::kvm::{CallError, StraceLog};
 use strata_vmm::machine::{BuildError, Place, RunError};
 use strata_vmm::vcpu::Vcpu as _;
-use strata_vmm::{Config, ExitLog, Machine, MachineBuilder, Outcome};
+use strata_vmm::{Config, ExitLog, Machine, MachineBuilder, Outcome, Stop};
 
 use crate::cli::RunOptions;
 use crate::counts::Counts;
@@ -92,9 +92,14 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let end = if report.is_some() || record.is_some() || !plain {
         watched(machine, &case, Files { report, record, map }, (running, &output))?
     } else {
-        let outcome = machine.run_traced(|_| Flight::of(&config));
+        let mut outcome = machine.run_traced(|_| Flight::of(&config))?;
+        // A second SIGTERM that follows at once must not come into the taking apart of a machine that has obeyed the first.
+        // Any other end may take long to look into, and can be interrupted.
+        let running = Some(running).filter(|_| outcome.stop == Stop::PowerOff);
+        let end = case.close(&mut outcome, map);
+        drop(outcome);
         drop(running);
-        case.close(&mut outcome?, map)
+        end
     };
     drop(debugger);
     if !options.quiet {

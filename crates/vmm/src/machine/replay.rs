@@ -58,6 +58,7 @@ impl InputLog {
 
 impl Tracer for InputLog {
     #[allow(clippy::match_same_arms, reason = "see below")]
+    #[allow(clippy::inline_always, reason = "on the way of every exit: see `vcpu::run`")]
     #[inline(always)]
     fn exit(&mut self, exit: &Exit<'_>, _: Synced<'_>) {
         self.exits += 1;

@@ -42,6 +42,7 @@ pub enum ExitRecord {
 }
 
 impl From<&Exit<'_>> for ExitRecord {
+    #[allow(clippy::inline_always, reason = "on the way of every exit: see `vcpu::run`")]
     #[inline(always)]
     fn from(exit: &Exit<'_>) -> Self {
         match exit {

@@ -14,6 +14,7 @@ pub trait Tracer: Send {
 
     /// The guest has just come back to the VMM, which has done nothing about it yet: for clocks. Kicks and signals, which
     /// are not shown to [`exit`](Self::exit), are told here too.
+    #[allow(clippy::inline_always, reason = "on the way of every exit: see `vcpu::run`")]
     #[inline(always)]
     fn back(&mut self) {}
 
@@ -29,6 +30,7 @@ pub trait Tracer: Send {
 pub struct NoTrace;
 
 impl Tracer for NoTrace {
+    #[allow(clippy::inline_always, reason = "on the way of every exit: see `vcpu::run`")]
     #[inline(always)]
     fn exit(&mut self, _: &Exit<'_>, _: Synced<'_>) {}
 }
@@ -45,6 +47,7 @@ impl<A: Tracer, B: Tracer> Tracer for (A, B) {
         self.1.back();
     }
 
+    #[allow(clippy::inline_always, reason = "on the way of every exit: see `vcpu::run`")]
     #[inline(always)]
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
         self.0.exit(exit, synced);
@@ -65,6 +68,7 @@ impl<T: Tracer> Tracer for Option<T> {
         }
     }
 
+    #[allow(clippy::inline_always, reason = "on the way of every exit: see `vcpu::run`")]
     #[inline(always)]
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
         if let Some(tracer) = self {
