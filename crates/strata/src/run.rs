@@ -5,6 +5,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use strata_inspect::gdb::Server;
 use strata_inspect::profile::Profile;
 use strata_inspect::stats::Stats;
 use strata_inspect::trace::Guest;
@@ -85,8 +86,8 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     // Of a run that was refused nothing is begun.
     let Files { report, record, map } = Files::begin(options)?;
     let dumps = options.inspect.core.as_deref().map(|path| OnDemand::new(path, &machine, options.quiet));
-    let (machine, running) = begin(options, &config, machine, &input, dumps.as_ref())?;
-    let debugger = options.inspect.gdb.as_ref().map(|at| gdb::serve(&machine, at, &case)).transpose()?;
+    let (machine, mut running) = begin(options, &config, machine, &input, dumps.as_ref())?;
+    running.debugger = options.inspect.gdb.as_ref().map(|at| gdb::serve(&machine, at, &case)).transpose()?;
     let inspect = &options.inspect;
     let plain = !inspect.watches() && !inspect.no_recorder && inspect.gdb.is_none();
     let end = if report.is_some() || record.is_some() || !plain {
@@ -101,7 +102,6 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
         drop(running);
         end
     };
-    drop(debugger);
     if !options.quiet {
         end.say(options.inspect.last_exits);
     }
@@ -194,6 +194,7 @@ fn begin(
     }
 
     let running = Running {
+        debugger: None,
         terminal: input.terminal().map(Raw::new),
         _blocked: blocked,
         _dumps: dumps.cloned().map(Finished),
@@ -223,6 +224,8 @@ const HINT: &str = "Ctrl-a x ends the run, Ctrl-a h shows the other keys";
 
 /// What is in force while the guest runs. It ends with the terminal as it was before a signal can end the process.
 struct Running {
+    /// It has taken its breakpoints out of the guest before anybody looks into that.
+    debugger: Option<Server>,
     terminal: Option<Raw>,
     _blocked: Option<Blocked>,
     /// A core dump that is being written is finished before anybody touches the guest. Its writing can be interrupted.
