@@ -8,6 +8,7 @@ use thiserror::Error;
 use vm_memory::GuestMemory;
 
 use crate::cmdline::Cmdline;
+use crate::elf::header::Segment;
 use crate::entry::{Loaded, What};
 use crate::image::{Image, Part};
 use crate::plan::{PlaceError, Plan};
@@ -104,19 +105,28 @@ impl KernelOptions<'_> {
         if count > max { Err(KernelError::MapTooLong { count, max }) } else { Ok(()) }
     }
 
+    /// Whether these bytes lie in usable RAM.
+    fn is_usable(&self, start: u64, len: u64) -> bool {
+        // Neighbours of one kind are one entry of a map.
+        let holds = |entry: &strata_memory::Entry| {
+            entry.start <= start && start.checked_add(len).is_some_and(|end| end <= entry.end())
+        };
+        self.memory_map.entries().iter().any(|entry| entry.kind == Kind::Usable && holds(entry))
+    }
+
+    /// Leaves out a segment that has only the file's headers, where there is no usable RAM for it: `ld -Ttext=0x100000`
+    /// puts it just below 1 MiB, and the kernel does not know that it is there.
+    pub(crate) fn without_headers<'s>(&self, mut segments: Vec<Segment<'s>>) -> Vec<Segment<'s>> {
+        segments.retain(|segment| !segment.only_headers || self.is_usable(segment.phys, segment.memory_size));
+        segments
+    }
+
     /// Checks that all that is planned so far lies in usable RAM.
     pub(crate) fn check_usable<M: GuestMemory + ?Sized>(
         &self,
         plan: &Plan<'_, M>,
     ) -> Result<(), KernelError> {
-        let is_usable = |range: &Loaded| {
-            // Neighbours of one kind are one entry of a map.
-            let holds = |entry: &strata_memory::Entry| {
-                entry.start <= range.start && range.start.saturating_add(range.len) <= entry.end()
-            };
-            self.memory_map.entries().iter().any(|entry| entry.kind == Kind::Usable && holds(entry))
-        };
-        match plan.ranges().find(|range| !is_usable(range)) {
+        match plan.ranges().find(|range| !self.is_usable(range.start, range.len)) {
             Some(range) => Err(KernelError::NotUsable { range }),
             None => Ok(()),
         }

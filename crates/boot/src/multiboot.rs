@@ -117,7 +117,7 @@ pub fn load<M: GuestMemory + ?Sized, I: Image + ?Sized>(
     plan.ram_is_zero(options.ram_is_zero);
     let eip = match header::read(image)? {
         Header { addresses: Some(addresses) } => place_by_header(&mut plan, image, &addresses)?,
-        Header { addresses: None } => place_elf(&mut plan, image)?,
+        Header { addresses: None } => place_elf(&mut plan, image, options)?,
     };
     options.check_usable(&plan)?;
 
@@ -149,12 +149,13 @@ fn place_by_header<'a, M: GuestMemory + ?Sized>(
 fn place_elf<'a, M: GuestMemory + ?Sized>(
     plan: &mut Plan<'a, M>,
     image: &'a dyn Image,
+    options: &KernelOptions<'_>,
 ) -> Result<u32, MultibootError> {
     let file = File::read(image, Accept::Either)?;
     if file.class64 {
         return Err(MultibootError::Elf64);
     }
-    let segments = file.segments(image)?;
+    let segments = options.without_headers(file.segments(image)?);
     elf::place(plan, &segments)?;
     let entry = file.entry;
     // Paging is off, so a virtual address is of no use: the place where it lies is meant.

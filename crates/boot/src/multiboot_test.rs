@@ -88,6 +88,34 @@ fn a_kernel_linked_high_is_entered_where_it_lies() {
     assert_eq!(state.regs.rip, AT + 12);
 }
 
+/// What `ld -m elf_i386 -Ttext=0x100000` makes: the file's headers, on a page of their own, are a segment too.
+fn kernel_with_headers(headers_at: u64, also: &[u8]) -> Vec<u8> {
+    let code = [multiboot_header(0, None), b"code".to_vec()].concat();
+    let mut file = elf32(AT32 + 12, &[Segment::at(headers_at, also), Segment::at(AT, &code)]);
+    let headers = 52 + 2 * 32;
+    let len = headers + u32::try_from(also.len()).unwrap();
+    for (at, value) in [(56, 0), (68, len), (72, len)] {
+        file[at..at + 4].copy_from_slice(&value.to_le_bytes()); // p_offset, p_filesz, p_memsz
+    }
+    file
+}
+
+#[test]
+fn headers_for_which_there_is_no_ram_are_left_out() {
+    for at in [0xf_f000, 0x804_8000] {
+        let memory = ram(KERNEL_RAM);
+        let image = kernel_with_headers(at, b"");
+        let Entry { state, loaded } = load(&memory, &image, &kernel_options(None)).unwrap();
+        assert_eq!(written_outside(&memory, &loaded), None);
+        assert_eq!((state.regs.rip, loaded[0].start, loaded[0].what), (AT + 12, AT, What::Segment(1)));
+        // A byte more may be meant.
+        refusal(&kernel_with_headers(at, b"!"));
+    }
+    let memory = ram(KERNEL_RAM);
+    load(&memory, &kernel_with_headers(AT + 0x1000, b""), &kernel_options(None)).unwrap();
+    assert_eq!(bytes(&memory, AT + 0x1000, 4), b"\x7fELF", "where there is RAM they are loaded");
+}
+
 #[test]
 fn bad_kernels_are_refused_by_name() {
     assert!(matches!(refusal(b""), MultibootError::NoHeader));

@@ -84,7 +84,7 @@ pub fn load<M: GuestMemory + ?Sized, I: Image + ?Sized>(
     let image: &dyn Image = &image;
     options.check_map(MAX_RANGES)?;
     let file = File::read(image, Accept::Either)?;
-    let segments = file.segments(image)?;
+    let segments = options.without_headers(file.segments(image)?);
     let eip = entry(&file.notes(image)?)?;
     if !elf::hold(&segments, eip.into()) {
         return Err(ElfError::EntryOutsideSegments { entry: eip.into() }.into());

@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory as _, Parser, ValueEnum};
 use strata_vmm::config::{ByteSize, Duration};
 
 /// Runs programs without an operating system for cargo: each test in a KVM machine of its own.
@@ -160,10 +161,36 @@ pub enum Color {
 }
 
 impl Harness {
+    /// Understands what a test program is told.
+    ///
+    /// # Errors
+    ///
+    /// As clap's; an option of ours is refused with the words where it belongs.
+    pub fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(arguments).map_err(|error| match misplaced(&error) {
+            Some(option) => Self::command().error(
+                ErrorKind::UnknownArgument,
+                format!(
+                    "'{option}' is an option of strata-test, not of the program: write it before the program \
+                     (in .cargo/config.toml: runner = [\"strata-test\", \"{option}\", ..])"
+                ),
+            ),
+            None => error,
+        })
+    }
+
     /// Whether a test is one character.
     pub fn is_terse(&self) -> bool {
         self.quiet || self.format == Format::Terse
     }
+}
+
+/// The option that is not the test program's, if it is one of [`Options`].
+fn misplaced(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else { return None };
+    let name = option.strip_prefix("--")?;
+    let is_ours = Options::command().get_arguments().any(|ours| ours.get_long() == Some(name));
+    (error.kind() == ErrorKind::UnknownArgument && is_ours).then(|| option.clone())
 }
 
 #[cfg(test)]

@@ -42,3 +42,16 @@ fn what_cargo_and_nextest_say_is_understood() {
     assert!(Harness::try_parse_from(["--ignored", "--include-ignored"]).is_err());
     assert!(Harness::try_parse_from(["--format", "json"]).is_err());
 }
+
+#[test]
+fn an_option_of_ours_behind_the_program_is_told_its_place() {
+    let error = |words: &[&str]| Harness::of(words.iter().map(OsString::from)).unwrap_err().to_string();
+    for words in [["--timeout", "1s"], ["--timeout=1s", "name"]] {
+        let error = error(&words);
+        assert!(error.contains("'--timeout' is an option of strata-test"), "{error}");
+        assert!(error.contains("write it before the program"), "{error}");
+    }
+    let error = error(&["--nonsense"]);
+    assert!(!error.contains("strata-test"), "{error}");
+    assert!(Harness::of(["--list".into()]).unwrap().list);
+}

@@ -91,7 +91,7 @@ fn test(
     settings: &Settings,
     arguments: impl Iterator<Item = OsString>,
 ) -> Result<u8, Failure> {
-    let harness = Harness::parse_from(arguments);
+    let harness = Harness::of(arguments).unwrap_or_else(|error| error.exit());
     if harness.list {
         let whole = [GuestTest { name: image.name(), ignored: false, should_panic: false }];
         let (selected, _) = select(image.tests.as_deref().unwrap_or(&whole), &harness);

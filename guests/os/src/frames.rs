@@ -45,3 +45,17 @@ pub fn first_from(map: &[Region], from: u64) -> Option<u64> {
     };
     map.iter().filter(|region| region.is_usable()).filter_map(in_region).min()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{SIZE, first_from};
+    use strata_guest::machine::{self, Region};
+
+    strata_guest::tests! {
+        fn a_frame_is_whole() {
+            let usable = |region: &&Region| region.is_usable();
+            let start = machine::memory_map().iter().find(usable).unwrap().start;
+            assert!(first_from(machine::memory_map(), start + 1).unwrap() >= start + SIZE);
+        }
+    }
+}

@@ -27,6 +27,8 @@ pub(crate) enum Accept {
 pub(crate) struct File {
     pub(crate) class64: bool,
     pub(crate) entry: u64,
+    /// How much of the file's start is the ELF header and the program headers, if those lie together.
+    headers_len: u64,
     headers: Vec<ProgramHeader>,
 }
 
@@ -52,6 +54,9 @@ pub(crate) struct Segment<'a> {
     /// What the file has of it, if anything; zeros follow.
     pub(crate) part: Option<Part<'a>>,
     pub(crate) memory_size: u64,
+    /// Whether it has nothing but the ELF header and program headers. Linkers put those in front of the first
+    /// section, on a page of their own, for programs that look at them; a kernel has not asked for that.
+    pub(crate) only_headers: bool,
 }
 
 /// A note: something that somebody wants to be known of the file (gABI, "Note Section").
@@ -102,7 +107,11 @@ impl File {
             return Err(ElfError::WrongType { file_type: file_type.0 });
         }
         let entry = header.e_entry(LittleEndian).into();
-        Ok(Self { class64: header.is_type_64(), entry, headers: program_headers(header, image)? })
+        let headers = program_headers(header, image)?;
+        let all = headers.len() as u64 * size_of::<H::ProgramHeader>() as u64;
+        let together = header.e_phoff(LittleEndian).into() == size as u64;
+        let headers_len = size as u64 + if together { all } else { 0 };
+        Ok(Self { class64: header.is_type_64(), entry, headers_len, headers })
     }
 
     /// All segments to load, checked one by one.
@@ -123,7 +132,9 @@ impl File {
                 0 => None,
                 _ => Some(Part::new(image, offset, file_size).ok_or(ElfError::TruncatedSegment { index })?),
             };
-            segments.push(Segment { index, virt, phys, part, memory_size });
+            let only_headers =
+                memory_size == file_size && offset.saturating_add(file_size) <= self.headers_len;
+            segments.push(Segment { index, virt, phys, part, memory_size, only_headers });
         }
         if segments.is_empty() { Err(ElfError::NoSegments) } else { Ok(segments) }
     }

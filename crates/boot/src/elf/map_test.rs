@@ -1,7 +1,7 @@
 use super::*;
 
 fn segment(virt: u64, phys: u64, memory_size: u64) -> Segment<'static> {
-    Segment { index: 0, virt, phys, part: None, memory_size }
+    Segment { index: 0, virt, phys, part: None, memory_size, only_headers: false }
 }
 
 /// Virtual address, physical address and length of each mapping.
