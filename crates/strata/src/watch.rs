@@ -40,7 +40,10 @@ impl Flight {
     }
 
     pub(crate) fn watched(&self) -> postmortem::Watched<'_> {
-        postmortem::Watched { recorder: Some(&self.recorder), input: self.can_be_replayed.then_some(&self.input) }
+        postmortem::Watched {
+            recorder: Some(&self.recorder),
+            input: self.can_be_replayed.then_some(&self.input),
+        }
     }
 }
 
