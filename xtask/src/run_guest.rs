@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::cli::{Install, RunGuest};
 use crate::debian;
-use crate::guest::{Guest, Outcome, Row, Runner, Show, run_all};
+use crate::guest::{Guest, Kind, Outcome, Row, Runner, Seen, Show, run_all};
 use crate::host::{Host, Place, Wanted};
 use crate::linux;
 use crate::process::{chain, say};
@@ -112,19 +112,25 @@ fn run_one(runner: &Runner, guest: &Guest, options: &[OsString]) -> bool {
 /// saying, but no failure.
 fn verdict(name: &str, place: &Place, outcome: &Outcome, has_options: bool) -> (String, bool) {
     match outcome {
-        Outcome::Verified(seen) => (format!("{name}: {seen}{place}, verified"), true),
+        Outcome::Verified(seen) => (format!("{}{name}: {seen}{place}, verified", explained(seen)), true),
         Outcome::Deviates(seen, found) => {
+            // Where it is what deviates, it is quoted there.
+            let said = if found.iter().any(|deviation| deviation.kind == Kind::Explain) {
+                String::new()
+            } else {
+                explained(seen)
+            };
             let keys: Vec<&str> = found.iter().map(|deviation| deviation.kind.key()).collect();
             let keys = keys.join(", ");
             if has_options {
                 return (
-                    format!("{name}: {seen}{place}, not verified: with these options, {keys} differ"),
+                    format!("{said}{name}: {seen}{place}, not verified: with these options, {keys} differ"),
                     true,
                 );
             }
             let details: Vec<String> = found.iter().map(ToString::to_string).collect();
             let details = details.join("\n");
-            (format!("{details}\n{name}: {seen}{place}, FAILED: not as its header says: {keys}"), false)
+            (format!("{said}{details}\n{name}: {seen}{place}, FAILED: not as its header says: {keys}"), false)
         }
         Outcome::Broken(failure) => (format!("{name}{place}: FAILED: {}", chain(failure)), false),
         // Asked for by name, a guest that can't run is a failure, in the words of the list.
@@ -132,13 +138,24 @@ fn verdict(name: &str, place: &Place, outcome: &Outcome, has_options: bool) -> (
     }
 }
 
+/// What strata has to say about a guest's end, and an empty line; nothing if that is nothing.
+fn explained(seen: &Seen) -> String {
+    seen.explanation.as_deref().map_or_else(String::new, |text| format!("{}\n\n", text.trim_end()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest::{Deviation, Failure, Kind, Seen};
+    use crate::guest::{Deviation, Failure};
 
     fn seen() -> Seen {
-        Seen { stop: "halted".into(), exits: 1, time: Duration::from_millis(1234), open_line: false }
+        Seen {
+            stop: "halted".into(),
+            exits: 1,
+            time: Duration::from_millis(1234),
+            open_line: false,
+            explanation: None,
+        }
     }
 
     fn deviating() -> Outcome {
@@ -155,6 +172,17 @@ mod tests {
             (line.to_owned(), true)
         );
         assert_eq!(verdict("hello", &Place::Here, &Outcome::Verified(seen()), true), (line.to_owned(), true));
+    }
+
+    #[test]
+    fn what_is_explained_comes_before_the_last_line() {
+        let explained = || Seen { explanation: Some("it died of\n  this\n".into()), ..seen() };
+        let expected = "it died of\n  this\n\nhello: halted, 1 exit, 1.234 s, verified";
+        let (text, _) = verdict("hello", &Place::Here, &Outcome::Verified(explained()), false);
+        assert_eq!(text, expected);
+        let quoted = Deviation { kind: Kind::Explain, lines: vec!["seen     it died of".into()] };
+        let (text, _) = verdict("hello", &Place::Here, &Outcome::Deviates(explained(), vec![quoted]), false);
+        assert_eq!(text.matches("it died of").count(), 1, "{text}");
     }
 
     #[test]

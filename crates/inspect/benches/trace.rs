@@ -86,7 +86,12 @@ fn time<T: Tracer + 'static>(exits: u32, tracer: impl FnMut(u8) -> T) -> Result<
 
 fn traced(exits: u32, format: Format) -> Result<Duration> {
     let machine = machine(exits)?;
-    let guest = Guest { memory: machine.ram().memory().clone(), places: Vec::new(), symbols: None };
+    let guest = Guest {
+        memory: machine.ram().memory().clone(),
+        cpus: machine.cpus(),
+        places: Vec::new(),
+        symbols: None,
+    };
     let options = Options { format, queue: EXITS as usize + 1, ..Options::default() };
     let trace = Trace::start(&options, std::io::sink(), guest)?;
     let time = run(machine, |vcpu| trace.tap(vcpu))?;

@@ -25,8 +25,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let symbols = Some(Arc::new(Symbols::read(&image)?)).filter(|symbols| !symbols.is_empty());
     let config = Config::from_toml(&std::fs::read_to_string(config)?)?;
     let machine = Machine::builder(config).image(image).console(std::io::stdout()).build()?;
-    let guest =
-        Guest { memory: machine.ram().memory().clone(), places: machine.places(), symbols: symbols.clone() };
+    let guest = Guest {
+        memory: machine.ram().memory().clone(),
+        cpus: machine.cpus(),
+        places: machine.places(),
+        symbols: symbols.clone(),
+    };
     let trace = Trace::start(&Options { format, filter, ..Options::default() }, stderr(), guest)?;
     let places: Arc<[Place]> = machine.places().into();
     let profile = Profile::new(machine.ram().memory().clone(), Arc::clone(&places));

@@ -69,7 +69,8 @@ pub enum CoreError {
 }
 
 /// Writes a core dump of a guest that stands still, from the start of `out` on. `cpus` are its processors' registers, in
-/// the order of their numbers; threads 1, 2 and so on in a debugger.
+/// the order of their numbers; threads 1, 2 and so on in a debugger. `image` is the file name of the image that ran: a
+/// debugger warns if it is told to look at another.
 ///
 /// Pages of zeros are not written but skipped: `out` has to be empty, and reads as zeros where nothing was written, as a
 /// new file does. What an error leaves behind in `out` is no core dump; [`save`] writes whole files or none.
@@ -80,6 +81,7 @@ pub fn write<M: GuestMemoryBackend + Bytes<GuestAddress>>(
     memory: &M,
     cpus: &[X86State],
     addresses: Addresses,
+    image: Option<&str>,
 ) -> Result<Written, CoreError> {
     if cpus.is_empty() {
         return Err(CoreError::NoProcessor);
@@ -88,7 +90,7 @@ pub fn write<M: GuestMemoryBackend + Bytes<GuestAddress>>(
     let paged = cpus.iter().find(|state| state.cr0.contains(strata_cpu::Cr0::PG));
     let view = paged.filter(|_| addresses == Addresses::Linear).map(|state| View::new(memory, state));
     let (segments, truncated_at) = segments::segments(&pieces, view.as_ref())?;
-    let notes = notes::notes(cpus);
+    let notes = notes::notes(cpus, image);
     let (head, ram_at) = segments::headers(&segments, notes.len());
     out.write_all(&head)?;
     out.write_all(&notes)?;

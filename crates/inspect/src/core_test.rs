@@ -37,7 +37,7 @@ fn guest() -> (GuestMemoryMmap<()>, [X86State; 2]) {
 fn dump(addresses: Addresses) -> (Vec<u8>, Written) {
     let (memory, cpus) = guest();
     let mut out = Cursor::new(Vec::new());
-    let written = write(&mut out, &memory, &cpus, addresses).unwrap();
+    let written = write(&mut out, &memory, &cpus, addresses, None).unwrap();
     (out.into_inner(), written)
 }
 
@@ -89,7 +89,7 @@ fn linear_addresses_are_those_of_the_page_tables() {
     // Without paging there are no others than the physical ones.
     let (memory, _) = guest();
     let mut out = Cursor::new(Vec::new());
-    write(&mut out, &memory, &[X86State::real(0)], Addresses::Linear).unwrap();
+    write(&mut out, &memory, &[X86State::real(0)], Addresses::Linear, None).unwrap();
     assert_eq!(loads(out.get_ref())[0].0, 0);
 }
 
@@ -153,13 +153,13 @@ fn what_cannot_be_written_is_said() {
     let (memory, cpus) = guest();
     for room in [0, 100, 0x8000, 0x10_2000] {
         let error =
-            write(&mut Full(Cursor::default(), room), &memory, &cpus, Addresses::Physical).unwrap_err();
+            write(&mut Full(Cursor::default(), room), &memory, &cpus, Addresses::Physical, None).unwrap_err();
         assert!(
             matches!(&error, CoreError::Io(error) if error.kind() == io::ErrorKind::StorageFull),
             "{error}"
         );
     }
-    let error = write(&mut Cursor::new(vec![]), &memory, &[], Addresses::Physical).unwrap_err();
+    let error = write(&mut Cursor::new(vec![]), &memory, &[], Addresses::Physical, None).unwrap_err();
     assert!(matches!(error, CoreError::NoProcessor), "{error}");
 }
 
@@ -190,19 +190,19 @@ fn a_file_is_whole_or_absent() {
     let (memory, cpus) = guest();
     let path = folder.0.join("core");
     fs::write(&path, "what was there").unwrap();
-    let error = save(&path, &memory, &[], Addresses::Physical).unwrap_err();
+    let error = save(&path, &memory, &[], Addresses::Physical, None).unwrap_err();
     assert!(matches!(error, SaveError::Core(CoreError::NoProcessor)), "{error}");
     assert_eq!(fs::read(&path).unwrap(), b"what was there");
-    let written = save(&path, &memory, &cpus, Addresses::Physical).unwrap();
+    let written = save(&path, &memory, &cpus, Addresses::Physical, None).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().len(), written.len);
     assert_eq!(fs::read(&path).unwrap(), dump(Addresses::Physical).0);
     // A folder stands in the way: nothing is left behind.
     let blocked = folder.0.join("blocked");
     fs::create_dir(&blocked).unwrap();
-    let error = save(&blocked, &memory, &cpus, Addresses::Physical).unwrap_err();
+    let error = save(&blocked, &memory, &cpus, Addresses::Physical, None).unwrap_err();
     assert!(matches!(error, SaveError::File { .. }), "{error}");
     let missing = folder.0.join("missing/core");
-    let error = save(&missing, &memory, &cpus, Addresses::Physical).unwrap_err().to_string();
+    let error = save(&missing, &memory, &cpus, Addresses::Physical, None).unwrap_err().to_string();
     assert!(error.contains("missing/core"), "{error}");
     let mut left: Vec<_> = fs::read_dir(&folder.0).unwrap().map(|file| file.unwrap().file_name()).collect();
     left.sort();
@@ -226,7 +226,7 @@ fn gdb_opens_it() {
     let folder = Folder::new("gdb");
     let (memory, cpus) = guest();
     let path = folder.0.join("core");
-    save(&path, &memory, &cpus, Addresses::Linear).unwrap();
+    save(&path, &memory, &cpus, Addresses::Linear, Some("kernel")).unwrap();
     let commands = [
         "info threads",
         "thread 2",
@@ -268,7 +268,7 @@ fn readelf_has_nothing_to_complain_of() {
     let path = folder.0.join("core");
     for name in ["readelf", "eu-readelf"] {
         for addresses in [Addresses::Physical, Addresses::Linear] {
-            save(&path, &memory, &cpus, addresses).unwrap();
+            save(&path, &memory, &cpus, addresses, None).unwrap();
             let Some(text) = tool(name, &["-a"], &path) else { continue };
             assert!(text.contains("CORE (Core file)") && text.contains("QEMU"), "{text}");
             assert!(
@@ -276,5 +276,25 @@ fn readelf_has_nothing_to_complain_of() {
                 "{text}"
             );
         }
+    }
+}
+
+#[test]
+fn it_is_named_after_the_image() {
+    let (memory, cpus) = guest();
+    let names = [
+        (None, "guest"),
+        (Some("kernel.elf"), "kernel.elf"),
+        (Some("a-name-that-is-too-long"), "a-name-that-is-"),
+        (Some("\x1b[m"), "[m"),
+    ];
+    for (name, expected) in names {
+        let mut out = Cursor::new(Vec::new());
+        write(&mut out, &memory, &cpus, Addresses::Physical, name).unwrap();
+        let bytes = out.into_inner();
+        // `pr_psargs` is 16 bytes behind `pr_fname`.
+        let at = bytes.windows(17).position(|window| window == b"a guest of Strata").unwrap() - 16;
+        let found = bytes[at..at + 16].split(|byte| *byte == 0).next().unwrap();
+        assert_eq!(str::from_utf8(found).unwrap(), expected);
     }
 }

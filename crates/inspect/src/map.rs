@@ -8,7 +8,7 @@ mod text;
 
 use std::fmt;
 
-use strata_cpu::{AccessKind, Level, PageRegions, RegionLimits, X86State};
+use strata_cpu::{AccessKind, Cr0, Level, PageRegions, RegionLimits, X86State};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::view::View;
@@ -74,6 +74,11 @@ impl Area {
         let inside = |one: &Self, of: &Self| of.start <= one.start && one.last() <= of.last();
         let nested = inside(self, other) || inside(other, self);
         let device = |area: &Self| area.kind == AreaKind::Device;
+        // What was loaded may be used up, and its memory be something else's.
+        let reused = |one: &Self, other: &Self| one.kind == AreaKind::Image && other.kind == AreaKind::Table;
+        if reused(self, other) || reused(other, self) {
+            return false;
+        }
         self.overlaps(other) && (!nested || device(self) != device(other))
     }
 }
@@ -105,8 +110,17 @@ struct Placed<'a> {
 pub struct Map {
     /// Sorted: what contains others comes before them.
     areas: Vec<Area>,
-    pages: Option<PageRegions>,
+    pages: Option<Paging>,
     lines: usize,
+}
+
+/// What becomes of linear addresses.
+#[derive(Clone, Debug)]
+enum Paging {
+    /// They are physical ones. SDM 3A 5.1.1.
+    Off,
+    /// Page tables say so.
+    On(PageRegions),
 }
 
 impl Map {
@@ -123,12 +137,17 @@ impl Map {
     /// Adds what a page table walk has found.
     #[must_use]
     pub fn with_regions(self, pages: PageRegions) -> Self {
-        Self { pages: Some(pages), ..self }
+        Self { pages: Some(Paging::On(pages)), ..self }
     }
 
     /// Adds what a processor knows: its page tables and what they map, GDT, IDT and TSS as far as they are mapped.
     #[must_use]
     pub fn with_view<M: Bytes<GuestAddress>>(self, view: &View<'_, M>) -> Self {
+        if !view.state().cr0.contains(Cr0::PG) {
+            let Self { mut areas, lines, .. } = self;
+            areas.extend(tables(view));
+            return Self { lines, pages: Some(Paging::Off), ..Self::new(areas) };
+        }
         let context = view.state().walk_context();
         let pages = PageRegions::read(|at| view.word(at), &context, RegionLimits::default());
         let Self { mut areas, lines, .. } = self;
@@ -215,19 +234,24 @@ fn name(area: &Area) -> &str {
     if area.name.is_empty() { area.kind.name() } else { &area.name }
 }
 
-/// Bytes in the largest unit that leaves no rest, such as `640 KiB`; if that is long, about: `16.0 TiB`.
+/// Bytes in the largest unit that leaves no rest, such as `640 KiB`; if that is long, to the nearest: `~16 TiB`.
 struct Size(u128);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-        let (mut value, mut rest, mut unit) = (self.0, 0, 0);
+        let (mut value, mut rest, mut half, mut unit) = (self.0, 0, false, 0);
         // Exact as long as that is four digits.
         while value >= 1024 && unit + 1 < UNITS.len() && (rest == 0 && value % 1024 == 0 || value >= 10_000) {
-            (rest, value, unit) = (rest | (value % 1024), value / 1024, unit + 1);
+            (rest, half) = (rest | (value % 1024), value % 1024 >= 512);
+            (value, unit) = (value / 1024, unit + 1);
         }
         let unit = UNITS.get(unit).copied().unwrap_or_default();
-        f.pad(&if rest == 0 { format!("{value} {unit}") } else { format!("~{value} {unit}") })
+        f.pad(&if rest == 0 {
+            format!("{value} {unit}")
+        } else {
+            format!("~{} {unit}", value + u128::from(half))
+        })
     }
 }
 

@@ -101,7 +101,7 @@ fn a_processor_adds_its_tables_and_regions() {
         "  0x0000000000000000 to 0x00000000001fffff      2 MiB  rw--  at 0x000000000000  4K",
         "  0x0000000000200000 to 0x00000000003fffff      2 MiB  rwxu  at 0x000000200000  2M  ! W+X",
         "  0xffffffff80000000 to 0xffffffff80002fff     12 KiB  r-x-  at 0x000000100000  4K",
-        "  1 of the regions can be written and executed (W+X)",
+        "  1 of the regions can be written and executed (W+X): 0x200000 to 0x3fffff",
         "  12 KiB at 0x100000 can be written at 0x100000 and executed at 0xffffffff80000000",
     ];
     for line in expected {
@@ -166,7 +166,33 @@ fn addresses_end_where_they_end() {
 
 #[test]
 fn sizes_are_short() {
-    let sizes = [0, 1023, 1024, 0x9fc00, 4 << 30, (1 << 20) + 1, 0xa_0000_0001, 1 << 64];
+    let sizes = [0, 1023, 1024, 0x9fc00, 4 << 30, (1 << 20) + 1, 0xa_0000_0001, (1 << 64) - 0x1000, 1 << 64];
     let shown = sizes.map(|size| Size(size).to_string());
-    assert_eq!(shown, ["0 B", "1023 B", "1 KiB", "639 KiB", "4 GiB", "~1024 KiB", "~40 GiB", "16 EiB"]);
+    assert_eq!(
+        shown,
+        ["0 B", "1023 B", "1 KiB", "639 KiB", "4 GiB", "~1024 KiB", "~40 GiB", "~16 EiB", "16 EiB"]
+    );
+}
+
+#[test]
+fn without_paging_nothing_is_said_of_rights() {
+    let (memory, _) = guest();
+    let mut state = X86State::real(0x100);
+    for _ in 0..2 {
+        let map = Map::new(areas()).with_view(&View::new(&memory, &state));
+        let text = map.to_string();
+        assert!(text.ends_with("\n\npaging is off: linear addresses are physical\n"), "{text}");
+        let svg = map.svg().to_string();
+        svg_is_sound(&svg);
+        assert!(svg.contains(">paging is off<"), "{svg}");
+        assert!(!text.contains("W+X") && !svg.contains("W+X"));
+        state = X86State::protected(0x10_0000, 0x500);
+    }
+}
+
+#[test]
+fn memory_of_what_was_loaded_may_be_used_again() {
+    let table = Area::new(0x15_2000, 0x2000, AreaKind::Table, "page tables");
+    let text = Map::new(areas().into_iter().chain([table])).to_string();
+    assert!(!text.contains(" ! "), "{text}");
 }

@@ -18,9 +18,9 @@ mod table;
 
 use std::{
     fmt,
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use thiserror::Error;
@@ -108,6 +108,9 @@ pub enum SymbolError {
     /// `/proc/kallsyms` as an unprivileged user sees it.
     #[error("the address of every symbol is 0: the kernel that printed them hides them; read them as root")]
     Hidden,
+    /// A pipe, a folder or a device: reading it might never end.
+    #[error("{} is no regular file; write the symbols to one", .0.display())]
+    NoFile(PathBuf),
     /// Reading the file failed.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -126,8 +129,12 @@ impl Symbols {
         Ok(Self { table: nm::read(image)?, ..Self::default() })
     }
 
-    /// [`read`](Self::read)s a file, of which no more than [`MAX_IMAGE`] bytes are looked at.
+    /// [`read`](Self::read)s a regular file, of which no more than [`MAX_IMAGE`] bytes are looked at.
     pub fn open(path: &Path) -> Result<Self, SymbolError> {
+        // Before it is opened: opening a FIFO waits for a writer.
+        if !fs::metadata(path)?.is_file() {
+            return Err(SymbolError::NoFile(path.to_owned()));
+        }
         let mut image = Vec::new();
         File::open(path)?.take(MAX_IMAGE + 1).read_to_end(&mut image)?;
         Self::read(&image)

@@ -250,3 +250,25 @@ fn a_real_image_is_read() {
     // Its head, its body or its end, as the compiler sees it.
     assert!((landmark() - 1..=landmark() + 1).contains(&line.line), "{line}");
 }
+
+/// What `nasm -g` writes of its last label.
+#[test]
+fn a_data_size_in_code_is_no_size() {
+    let object = |name: &[u8], addr| (name.to_vec(), AT + addr, 1, 0x11, 1);
+    let symbols = vec![object(b"f", 0), (b"g".to_vec(), AT + 0x20, 0, LOCAL_LABEL, 1), object(b"h", 0x30)];
+    let symbols = read(&Sample { symbols, ..Sample::kernel() }.build());
+    let table =
+        [(0x4, "f+0x4"), (0x1f, "f+0x1f"), (0x24, "g+0x4"), (0x34, "h+0x4"), (0xff, "h+0xcf"), (0x100, "")];
+    for (offset, expected) in table {
+        assert_eq!(show(&symbols, AT + offset), expected, "{offset:#x}");
+    }
+}
+
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    let folder = std::env::temp_dir();
+    let found = Symbols::open(&folder).unwrap_err();
+    assert!(matches!(&found, SymbolError::NoFile(path) if *path == folder), "{found}");
+    let found = Symbols::open(Path::new("/dev/null")).unwrap_err();
+    assert_eq!(found.to_string(), "/dev/null is no regular file; write the symbols to one");
+}

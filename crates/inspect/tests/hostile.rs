@@ -188,6 +188,6 @@ fn one(chance: &mut Chance, memory: &GuestMemoryMmap<()>, all: bool) {
     if all {
         let map = Map::new([]).with_view(&view);
         assert!(map.to_string().len() + map.svg().to_string().len() < 1 << 20);
-        core::write(&mut Cursor::new(Vec::new()), memory, &[state], core::Addresses::Linear).unwrap();
+        core::write(&mut Cursor::new(Vec::new()), memory, &[state], core::Addresses::Linear, None).unwrap();
     }
 }

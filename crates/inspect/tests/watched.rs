@@ -44,7 +44,12 @@ fn a_trace_names_instructions_and_registers() {
     let config = "mode = \"real16\"\nload_at = 0x1000\nentry = 0x1000\nmemory.size = \"32K\"";
     let Some(machine) = machine("a trace", config, conformance::PROGRAM) else { return };
     let com1 = Place { space: AddressSpace::Pio, first: 0x3f8, last: 0x3ff, name: "com1".to_owned() };
-    let guest = Guest { memory: machine.ram().memory().clone(), places: vec![com1], symbols: None };
+    let guest = Guest {
+        memory: machine.ram().memory().clone(),
+        cpus: machine.cpus(),
+        places: vec![com1],
+        symbols: None,
+    };
     let out = Kept::default();
     let options = Options { format: Format::Json, ..Options::default() };
     let trace = Trace::start(&options, out.clone(), guest).unwrap();

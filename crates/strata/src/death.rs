@@ -5,6 +5,7 @@ use std::sync::Arc;
 use strata_inspect::Symbols;
 use strata_inspect::explain::Explanation;
 use strata_inspect::postmortem::{Finding, Postmortem};
+use strata_vmm::boot::Loaded;
 use strata_vmm::file_fault::FileState;
 use strata_vmm::kvm::CallError;
 use strata_vmm::machine::{Fatal, Place};
@@ -25,6 +26,8 @@ pub(crate) struct Case<'a> {
     pub(crate) options: &'a RunOptions,
     pub(crate) config: &'a Config,
     pub(crate) places: Vec<Place>,
+    /// What was put into RAM.
+    loaded: Vec<Loaded>,
     pub(crate) symbols: Option<Arc<Symbols>>,
     postmortem: Postmortem,
     /// The vCPUs' last exits, for a debugger to see.
@@ -73,6 +76,7 @@ impl<'a> Case<'a> {
             options,
             config,
             places: machine.places(),
+            loaded: machine.loaded().to_vec(),
             symbols: found.map(Arc::new),
             postmortem,
             mirrors,
@@ -117,7 +121,7 @@ impl<'a> Case<'a> {
             }
         }
         if let Some(path) = core {
-            match dump::save(path, outcome, fatal.as_deref()) {
+            match dump::save(path, &self.config.image, outcome, fatal.as_deref()) {
                 Ok(()) if self.options.quiet => {}
                 Ok(()) => end.notes.push(format!("core dump: {}", path.display())),
                 Err(error) => end.notes.push(error),
@@ -141,7 +145,7 @@ impl<'a> Case<'a> {
             let state = first.vcpu.state().map_err(Error::State)?;
             (outcome.ram(), state)
         };
-        Ok(map.write(ram, &self.places, &state)?)
+        Ok(map.write(ram, (&self.places, &self.loaded), &state)?)
     }
 
     /// Finds out why a machine ended as it did. `None` where the vCPU is gone.

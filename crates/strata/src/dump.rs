@@ -48,6 +48,8 @@ pub(crate) struct OnDemand {
 #[derive(Clone)]
 struct Job {
     path: PathBuf,
+    /// The image's file name.
+    image: Option<String>,
     control: Control,
     memory: GuestMemory,
     quiet: bool,
@@ -57,10 +59,11 @@ struct Job {
 
 impl OnDemand {
     /// Every dump takes the place of the one before it, at `path`.
-    pub(crate) fn new(path: &Path, machine: &Machine, quiet: bool) -> Self {
+    pub(crate) fn new(path: &Path, image: &Path, machine: &Machine, quiet: bool) -> Self {
         let memory = machine.ram().memory().clone();
         let (control, writing) = (machine.control(), Arc::default());
-        Self { job: Job { path: path.to_owned(), control, memory, quiet, writing }, thread: Arc::default() }
+        let (path, image) = (path.to_owned(), name_of(image));
+        Self { job: Job { path, image, control, memory, quiet, writing }, thread: Arc::default() }
     }
 
     /// Begins one, and returns at once.
@@ -116,15 +119,21 @@ impl Job {
         let states: Vec<X86State> = (0..held.vcpus())
             .map(|vcpu| Ok(held.with_vcpu(vcpu, |vcpu| vcpu.state()).ok_or(DumpError::Ended)??))
             .collect::<Result<_, DumpError>>()?;
-        core::save(&self.path, &self.memory, &states, Addresses::Linear)?;
+        core::save(&self.path, &self.memory, &states, Addresses::Linear, self.image.as_deref())?;
         drop(held);
         Ok(start.elapsed())
     }
 }
 
+/// What a debugger compares with the file that it is given.
+fn name_of(image: &Path) -> Option<String> {
+    image.file_name().map(|name| name.to_string_lossy().into_owned())
+}
+
 /// Writes the core dump of a machine that has ended. What went wrong is to be said.
 pub(crate) fn save<T: Watched>(
     path: &Path,
+    image: &Path,
     outcome: &mut Outcome<T>,
     fatal: Option<&Fatal>,
 ) -> Result<(), String> {
@@ -135,7 +144,8 @@ pub(crate) fn save<T: Watched>(
     };
     let ram = fatal.map_or(outcome.ram(), Fatal::ram);
     let written = states.map_err(DumpError::State).and_then(|states| {
-        core::save(path, ram.memory(), &states, Addresses::Linear).map_err(DumpError::Save)
+        core::save(path, ram.memory(), &states, Addresses::Linear, name_of(image).as_deref())
+            .map_err(DumpError::Save)
     });
     written.map(|_| ()).map_err(|error| in_one_line(&error))
 }

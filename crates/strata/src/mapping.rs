@@ -1,11 +1,11 @@
 //! Maps of guests' memory.
 
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::Path;
 
 use strata_inspect::map::{Area, AreaKind};
 use strata_inspect::{Map, View};
+use strata_vmm::boot::{Loaded, What};
 use strata_vmm::cpu::X86State;
 use strata_vmm::devices::AddressSpace;
 use strata_vmm::machine::Place;
@@ -27,9 +27,16 @@ impl<'a> Target<'a> {
     }
 
     /// Draws the map of a guest whose first vCPU is in `state`; as a picture if the file ends in `.svg`.
-    pub(crate) fn write(self, ram: &Ram, places: &[Place], state: &X86State) -> Result<(), OutputError> {
+    /// Devices are at `places`; `loaded` is what was put into RAM before the guest ran.
+    pub(crate) fn write(
+        self,
+        ram: &Ram,
+        (places, loaded): (&[Place], &[Loaded]),
+        state: &X86State,
+    ) -> Result<(), OutputError> {
         let is_svg = self.to.extension().is_some_and(|end| end == "svg");
-        let text = draw(is_svg, ram, places, state);
+        let map = Map::new(areas(ram, places, loaded)).with_view(&View::new(ram.memory(), state));
+        let text = if is_svg { map.svg().to_string() } else { format!("{map}\n") };
         let written = match self.file {
             Some(OutputFile { mut file, .. }) => file.write_all(text.as_bytes()),
             None => io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()),
@@ -42,7 +49,8 @@ impl<'a> Target<'a> {
     }
 }
 
-fn draw(is_svg: bool, ram: &Ram, places: &[Place], state: &X86State) -> String {
+/// What is known of the guest-physical addresses without asking a processor.
+fn areas(ram: &Ram, places: &[Place], loaded: &[Loaded]) -> Vec<Area> {
     let slots = ram.slots().map(|slot| {
         let name = if slot.read_only { "read-only" } else { "" };
         Area::new(slot.start, slot.len, AreaKind::Slot, name)
@@ -52,9 +60,24 @@ fn draw(is_svg: bool, ram: &Ram, places: &[Place], state: &X86State) -> String {
         .iter()
         .filter(|place| place.space == AddressSpace::Mmio)
         .map(|place| Area::new(place.first, place.last - place.first + 1, AreaKind::Device, &*place.name));
-    let map = Map::new(pieces.chain(slots).chain(devices)).with_view(&View::new(ram.memory(), state));
-    let mut text = String::new();
-    // Writing to a string does not fail.
-    let _ = if is_svg { write!(text, "{}", map.svg()) } else { writeln!(text, "{map}") };
-    text
+    pieces.chain(slots).chain(devices).chain(loaded.iter().filter_map(area)).collect()
 }
+
+/// What was loaded; none of what the processor itself tells, which may be elsewhere by now.
+fn area(Loaded { start, len, what }: &Loaded) -> Option<Area> {
+    let kind = match what {
+        What::PageTables | What::Gdt => return None,
+        What::Image | What::Segment(_) | What::Kernel | What::Initrd | What::Cmdline => AreaKind::Image,
+        _ => AreaKind::Table,
+    };
+    let name = match what {
+        What::Image => String::new(),
+        What::Segment(index) => format!("segment {index}"),
+        what => what.to_string().trim_start_matches("the ").to_owned(),
+    };
+    Some(Area::new(*start, *len, kind, name))
+}
+
+#[cfg(test)]
+#[path = "mapping_test.rs"]
+mod tests;

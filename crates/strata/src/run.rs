@@ -44,6 +44,8 @@ pub(crate) enum Error {
     Options(LayerError),
     #[error(transparent)]
     Build(#[from] BuildError),
+    #[error("a map is that of a machine as KVM has it, also before it runs")]
+    Map(#[source] BuildError),
     #[error(transparent)]
     Run(#[from] RunError),
     #[error("cannot read the terminal")]
@@ -63,6 +65,14 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// Why there is no map of a machine that is not run.
+    fn of_map(error: BuildError) -> Self {
+        match error {
+            BuildError::Open(_) => Self::Map(error),
+            error => Self::Build(error),
+        }
+    }
+
     /// Whether the host is to blame, rather than what the user gave.
     pub(crate) fn is_the_hosts(&self) -> bool {
         match self {
@@ -71,7 +81,7 @@ impl Error {
             | Self::Options(_)
             | Self::Output(OutputError::NoReader { .. } | OutputError::NotReplaced { .. })
             | Self::Trace(_) => false,
-            Self::Build(error) => error.is_the_hosts(),
+            Self::Build(error) | Self::Map(error) => error.is_the_hosts(),
             Self::Gdb(error) => error.is_the_hosts(),
             _ => true,
         }
@@ -85,7 +95,8 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
     let case = Case::of(options, &config, &machine)?;
     // Of a run that was refused nothing is begun.
     let Files { report, record, map } = Files::begin(options)?;
-    let dumps = options.inspect.core.as_deref().map(|path| OnDemand::new(path, &machine, options.quiet));
+    let core = options.inspect.core.as_deref();
+    let dumps = core.map(|path| OnDemand::new(path, &config.image, &machine, options.quiet));
     let (machine, mut running) = begin(options, &config, machine, &input, dumps.as_ref())?;
     running.debugger = options.inspect.gdb.as_ref().map(|at| gdb::serve(&machine, at, &case)).transpose()?;
     let inspect = &options.inspect;
@@ -112,10 +123,10 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Error> {
 /// Builds a machine and shows its memory, without running it.
 pub(crate) fn map(options: &RunOptions) -> Result<u8, Error> {
     let config = settings::config(options)?;
-    let mut machine = Machine::builder(config).build()?;
+    let mut machine = Machine::builder(config).build().map_err(Error::of_map)?;
     let state = machine.states().map_err(Error::State)?.into_iter().next().ok_or(Error::NoVcpu)?;
     let to = options.inspect.map.as_deref().unwrap_or(Path::new("-"));
-    mapping::Target::begin(to)?.write(machine.ram(), &machine.places(), &state)?;
+    mapping::Target::begin(to)?.write(machine.ram(), (&machine.places(), machine.loaded()), &state)?;
     Ok(0)
 }
 
@@ -242,7 +253,12 @@ fn watched(
     let recording = record.map(|file| Recording::begin(file, &mut machine)).transpose()?;
     let memory = machine.ram().memory().clone();
     let (inspect, places) = (&case.options.inspect, Arc::<[Place]>::from(&*case.places));
-    let guest = Guest { memory: memory.clone(), places: case.places.clone(), symbols: case.symbols.clone() };
+    let guest = Guest {
+        memory: memory.clone(),
+        cpus: machine.cpus(),
+        places: case.places.clone(),
+        symbols: case.symbols.clone(),
+    };
     let trace = tracing::start(inspect, guest)?;
     let counts = Counts::begin(inspect)?;
     let outcome = machine.run_traced(|vcpu| Watch {
@@ -258,7 +274,7 @@ fn watched(
     drop(running);
     let mut outcome = outcome?;
     if let Some(trace) = trace {
-        tracing::finish(trace);
+        tracing::finish(trace, inspect);
     }
     // One that cannot be written keeps no other from being.
     let counted = counts.write(&outcome, case.symbols.as_deref());

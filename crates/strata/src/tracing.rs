@@ -69,16 +69,20 @@ pub(crate) fn start(
         }
     };
     let options = Options { format, filter, ..Options::default() };
-    let trace = Trace::start(&options, out, guest).map_err(TraceError::Start)?;
+    let trace = Trace::start(&options, out, guest).map_err(|error| match error {
+        StartError::Filter(error) => TraceError::Filter(error),
+        error => TraceError::Start(error),
+    })?;
     Ok(Some(trace))
 }
 
 /// Waits until the trace is written, and says if it is not whole.
-pub(crate) fn finish(trace: Trace<GuestMemory>) {
+pub(crate) fn finish(trace: Trace<GuestMemory>, options: &InspectOptions) {
     let Summary { dropped, error, .. } = trace.finish();
     if let Some(error) = error.filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
         say(&format!("the trace ends early: {error}"));
-    } else if dropped > 0 {
+    } else if dropped > 0 && options.trace.as_deref() != Some(Path::new("-")) {
+        // Where it goes to standard error, it has said so itself.
         say(&format!("the trace lacks {dropped} exits, which came faster than they could be written"));
     }
 }

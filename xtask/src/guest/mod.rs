@@ -19,8 +19,8 @@ use std::{fs, io};
 pub(crate) use expect::{Deviation, Kind};
 pub(crate) use header::{Bytes, Header, HeaderError, Number, split};
 #[cfg(test)]
-pub(crate) use run::{Failure, Seen};
-pub(crate) use run::{Outcome, Row, Runner, Show, run_all};
+pub(crate) use run::Failure;
+pub(crate) use run::{Outcome, Row, Runner, Seen, Show, run_all};
 
 /// The folder, below the guests', of those that do something wrong on purpose.
 pub(crate) const BROKEN: &str = "broken";

@@ -62,6 +62,8 @@ pub(crate) struct Seen {
     pub(crate) time: Duration,
     /// Whether the output did not end a line.
     pub(crate) open_line: bool,
+    /// What strata has to say about its end.
+    pub(crate) explanation: Option<String>,
 }
 
 /// Why a run gave no report to compare.
@@ -237,7 +239,7 @@ fn compare(guest: &Guest, ended: Result<Ended, Failure>) -> Outcome {
     let found = deviations(&guest.header.expect, &report, code);
     let open_line = !report.output.is_empty() && !report.output.ends_with('\n');
     let stop = report.stop_kind().to_owned();
-    let seen = Seen { stop, exits: report.exit_count, time, open_line };
+    let seen = Seen { stop, exits: report.exit_count, time, open_line, explanation: report.explanation };
     if found.is_empty() { Outcome::Verified(seen) } else { Outcome::Deviates(seen, found) }
 }
 

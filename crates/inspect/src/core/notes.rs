@@ -7,13 +7,13 @@ const NT_PRSTATUS: u32 = 1;
 const NT_PRPSINFO: u32 = 3;
 
 /// For each processor its general registers; what ran; for each processor the rest.
-pub(super) fn notes(cpus: &[X86State]) -> Vec<u8> {
+pub(super) fn notes(cpus: &[X86State], name: Option<&str>) -> Vec<u8> {
     let mut out = Vec::new();
     // A debugger takes what follows a thread's registers as that thread's.
     for (state, thread) in cpus.iter().zip(1..) {
         note(&mut out, "CORE", NT_PRSTATUS, &prstatus(state, thread));
         if thread == 1 {
-            note(&mut out, "CORE", NT_PRPSINFO, &prpsinfo());
+            note(&mut out, "CORE", NT_PRPSINFO, &prpsinfo(name));
         }
     }
     for state in cpus {
@@ -80,11 +80,12 @@ fn prstatus(state: &X86State, thread: u32) -> Vec<u8> {
 }
 
 /// `struct elf_prpsinfo` of x86-64: 40 bytes of numbers, a name of 16 bytes, a command line of 80.
-fn prpsinfo() -> Vec<u8> {
+fn prpsinfo(name: Option<&str>) -> Vec<u8> {
     let mut out = vec![0; 24];
     out.extend(1u32.to_le_bytes());
     out.resize(40, 0);
-    out.extend(b"guest");
+    // As the kernel has it, cut to leave a zero at its end.
+    out.extend(name.unwrap_or("guest").bytes().filter(|byte| !byte.is_ascii_control()).take(15));
     out.resize(56, 0);
     out.extend(b"a guest of Strata");
     out.resize(136, 0);

@@ -42,6 +42,7 @@ pub fn save<M: GuestMemoryBackend + Bytes<GuestAddress>>(
     memory: &M,
     cpus: &[X86State],
     addresses: Addresses,
+    image: Option<&str>,
 ) -> Result<Written, SaveError> {
     let name = path.file_name().ok_or_else(|| SaveError::NoName(path.to_owned()))?;
     let mut part = OsString::from(".");
@@ -51,7 +52,7 @@ pub fn save<M: GuestMemoryBackend + Bytes<GuestAddress>>(
     let refused = |error| SaveError::File { path: path.to_owned(), error };
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).map_err(refused)?;
-    let written = fill(&mut file, memory, cpus, addresses);
+    let written = fill(&mut file, memory, cpus, addresses, image);
     let done = written.and_then(|written| {
         fs::rename(&part, path)?;
         Ok(written)
@@ -72,8 +73,9 @@ fn fill<M: GuestMemoryBackend + Bytes<GuestAddress>>(
     memory: &M,
     cpus: &[X86State],
     addresses: Addresses,
+    image: Option<&str>,
 ) -> Result<Written, CoreError> {
-    let written = write(file, memory, cpus, addresses)?;
+    let written = write(file, memory, cpus, addresses, image)?;
     file.sync_all()?;
     Ok(written)
 }

@@ -60,8 +60,11 @@ pub(super) fn find_in<M: Bytes<GuestAddress>>(
     symbols: Option<&Symbols>,
 ) -> Option<Instruction> {
     let rip = view.rip();
-    if let Exit::InternalError { .. } = exit {
-        // What KVM could not emulate has not happened.
+    let regs = (view.state().cs.base, view.state().regs.rip);
+    // Where a vCPU that shuts down is reset, RIP is at the reset vector (SDM 3A "First Instruction Executed"), which has done nothing.
+    let died = matches!(exit, Exit::Shutdown) && regs != (0xffff_0000, 0xfff0);
+    if died || matches!(exit, Exit::InternalError { .. }) {
+        // What KVM could not emulate, and what no handler could be found for, has not happened.
         return Some(show(view, rip, (&decode(view, rip, ahead)?, ahead), symbols));
     }
     let search = Search { view, wanted: Wanted::of(exit)? };

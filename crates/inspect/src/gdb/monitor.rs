@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use gdbstub::target::ext::monitor_cmd::{ConsoleOutput, MonitorCmd};
-use strata_cpu::{AccessKind, Translation, X86State};
+use strata_cpu::{AccessKind, SegmentKind, Translation, X86State};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::guest::{Guest, Never};
@@ -203,12 +203,12 @@ fn registers(vcpu: u8, state: &X86State) -> String {
     for (name, segment) in segments {
         let _ = writeln!(
             text,
-            "{name:<4}{:#06x}  base {:#018x}  limit {:#010x}  dpl {}  {:?}{}",
+            "{name:<4}{:#06x}  base {:#018x}  limit {:#010x}  dpl {}  {}{}",
             segment.selector,
             segment.base,
             segment.limit,
             segment.dpl,
-            segment.kind,
+            kind(segment.kind),
             if segment.unusable { "  unusable" } else { "" }
         );
     }
@@ -217,17 +217,41 @@ fn registers(vcpu: u8, state: &X86State) -> String {
     }
     let _ = writeln!(
         text,
-        "cr0 {:#x} {:?}\ncr2 {:#x}\ncr3 {:#x}\ncr4 {:#x} {:?}\nefer {:#x} {:?}",
+        "cr0 {:#x} {}\ncr2 {:#x}\ncr3 {:#x}\ncr4 {:#x} {}\nefer {:#x} {}",
         state.cr0.bits(),
-        state.cr0,
+        names(state.cr0.iter_names().map(|(name, _)| name)),
         state.cr2,
         state.cr3,
         state.cr4.bits(),
-        state.cr4,
+        names(state.cr4.iter_names().map(|(name, _)| name)),
         state.efer.bits(),
-        state.efer
+        names(state.efer.iter_names().map(|(name, _)| name))
     );
     text
+}
+
+/// In words, as the manuals have them: `code, readable, accessed`.
+fn kind(kind: SegmentKind) -> String {
+    let with = |what: &str, attributes: &[(bool, &str)]| {
+        let set = attributes.iter().filter(|(set, _)| *set).map(|(_, name)| *name);
+        std::iter::once(what).chain(set).collect::<Vec<_>>().join(", ")
+    };
+    match kind {
+        SegmentKind::Code { readable, conforming, accessed } => {
+            with("code", &[(readable, "readable"), (conforming, "conforming"), (accessed, "accessed")])
+        }
+        SegmentKind::Data { writable, expand_down, accessed } => {
+            with("data", &[(writable, "writable"), (expand_down, "expand-down"), (accessed, "accessed")])
+        }
+        SegmentKind::Ldt => "LDT".to_owned(),
+        SegmentKind::Tss { busy } => with("TSS", &[(busy, "busy")]),
+        SegmentKind::System(bits) => format!("system, type {bits:#x}"),
+    }
+}
+
+/// `PE ET NE`.
+fn names(set: impl Iterator<Item = &'static str>) -> String {
+    set.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -14,6 +14,15 @@ fn registers_are_shown_with_what_segments_hide() {
     let text = registers(1, &X86State::real_at(0xf000, 0xfff0));
     assert!(text.starts_with("vCPU 1, real16\n"), "{text}");
     assert!(text.contains("cs  0xf000  base 0x00000000000f0000"), "{text}");
+    let text = registers(0, &X86State::long(0x1000, 0x9000, 0x500));
+    for expected in [
+        "  dpl 0  code, readable, accessed\n",
+        "  dpl 0  data, writable, accessed\n",
+        "\ncr0 0x80010031 PE ET NE WP PG\n",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is not in\n{text}");
+    }
+    assert!(!text.contains(['{', '(', '|']), "{text}");
 }
 
 #[test]

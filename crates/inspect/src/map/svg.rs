@@ -8,7 +8,7 @@ use std::fmt;
 use strata_cpu::{PageRegion, WindowKind};
 
 use super::{
-    AreaKind, Map, Placed, Printable, Size, name,
+    AreaKind, Map, Paging, Placed, Printable, Size, name,
     text::{PageSizes, Rights},
 };
 
@@ -155,12 +155,21 @@ impl fmt::Display for Svg<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut columns = vec![Column::new("guest-physical memory", physical(&self.0.place()), 12)];
         let mut legend = vec![("ram", "RAM"), ("device", "device"), ("image", "image"), ("table", "table")];
-        if let Some(pages) = &self.0.pages {
-            columns.push(Column::new("page tables: linear to physical", linear(pages), 16));
-            legend.extend([("rx", "executable"), ("rw", "writable"), ("r", "read only")]);
+        let mut bad = "overlap";
+        match &self.0.pages {
+            Some(Paging::On(pages)) => {
+                columns.push(Column::new("page tables: linear to physical", linear(pages), 16));
+                legend.extend([("rx", "executable"), ("rw", "writable"), ("r", "read only")]);
+                bad = "overlap, W+X";
+            }
+            Some(Paging::Off) => {
+                let label = "linear addresses are physical".to_owned();
+                let all = Piece { start: 0, size: 1 << 32, class: "r", label };
+                columns.push(Column::new("paging is off", vec![all], 16));
+            }
+            None => {}
         }
-        legend.push(("hole", "nothing"));
-        legend.push(("bad", if self.0.pages.is_some() { "overlap, W+X" } else { "overlap" }));
+        legend.extend([("hole", "nothing"), ("bad", bad)]);
         let legend_width: f64 = legend.iter().map(|(_, name)| legend_item(name)).sum();
         let gaps = MARGIN * 2.0 * f64::from(u8::from(columns.len() > 1));
         let width = columns.iter().map(Column::width).sum::<f64>() + gaps;

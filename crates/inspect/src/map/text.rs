@@ -4,10 +4,12 @@ use std::fmt;
 
 use strata_cpu::{BrokenEntry, FaultReason, PageRegion, PageRegions, Window, WindowKind};
 
-use super::{Map, Placed, Printable, Size, name};
+use super::{Map, Paging, Placed, Printable, Size, name};
 
 /// Lines of each list of what to look at.
 const NOTES: usize = 16;
+/// Ranges on one line.
+const RANGES: usize = 4;
 /// Pairs of regions that are looked at: a thousand mappings of one page would be half a million.
 const ALIASES: usize = 1 << 12;
 
@@ -23,7 +25,8 @@ impl fmt::Display for Map {
         }
         more(f, placed.len(), self.lines, "areas")?;
         match &self.pages {
-            Some(found) => pages(f, found, self.lines),
+            Some(Paging::On(found)) => pages(f, found, self.lines),
+            Some(Paging::Off) => writeln!(f, "\npaging is off: linear addresses are physical"),
             None => Ok(()),
         }
     }
@@ -93,7 +96,7 @@ fn pages(f: &mut fmt::Formatter<'_>, found: &PageRegions, lines: usize) -> fmt::
 
 /// What should not be.
 fn notes(f: &mut fmt::Formatter<'_>, found: &PageRegions) -> fmt::Result {
-    let write_execute = found.write_execute().count();
+    let write_execute: Vec<_> = found.write_execute().collect();
     let aliases = found.aliases(ALIASES);
     let by_alias: Vec<_> = aliases
         .iter()
@@ -101,12 +104,18 @@ fn notes(f: &mut fmt::Formatter<'_>, found: &PageRegions) -> fmt::Result {
         // What is both already has been said to be.
         .filter(|alias| !alias.first.is_write_execute() && !alias.second.is_write_execute())
         .collect();
-    if write_execute + by_alias.len() + aliases.len() + found.broken.len() == 0 {
+    if write_execute.len() + by_alias.len() + aliases.len() + found.broken.len() == 0 {
         return Ok(());
     }
     writeln!(f, "\nto look at")?;
-    if write_execute > 0 {
-        writeln!(f, "  {write_execute} of the regions can be written and executed (W+X)")?;
+    if let [first, ..] = write_execute.as_slice() {
+        let count = write_execute.len();
+        write!(f, "  {count} of the regions can be written and executed (W+X): ")?;
+        write!(f, "{:#x} to {:#x}", first.virt, first.last())?;
+        for region in write_execute.iter().take(RANGES).skip(1) {
+            write!(f, ", {:#x} to {:#x}", region.virt, region.last())?;
+        }
+        writeln!(f, "{}", if count > RANGES { ", .." } else { "" })?;
     }
     for alias in by_alias.iter().take(NOTES) {
         let (writes, runs) =

@@ -90,7 +90,10 @@ fn table<Elf: FileHeader<Endian = Le>>(
             continue;
         }
         let (start, len) = (section.sh_addr(endian).into(), section.sh_size(endian).into());
-        let (addr, size) = (symbol.st_value(endian).into(), symbol.st_size(endian).into());
+        let (addr, size): (u64, u64) = (symbol.st_value(endian).into(), symbol.st_size(endian).into());
+        // A data's size says nothing of code: NASM gives the last label the type and size of its first directive, a byte.
+        let is_code = section.sh_flags(endian).contains(elf::SHF_EXECINSTR);
+        let size = if is_code && symbol.st_type() == elf::STT_OBJECT { 0 } else { size };
         let Some(name) = c_string(strings, symbol.st_name(endian) as usize) else { continue };
         // Mapping symbols and the compiler's labels.
         if addr < start || name.starts_with(b"$") || name.starts_with(b".L") {

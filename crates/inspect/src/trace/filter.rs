@@ -88,6 +88,21 @@ pub enum FilterError {
         /// Those that it has.
         devices: String,
     },
+    /// The machine has no such vCPU.
+    #[error("the machine has no vCPU {vcpu}: it has {}", vcpus(*.cpus))]
+    Vcpu {
+        /// What was given.
+        vcpu: u8,
+        /// How many there are.
+        cpus: usize,
+    },
+}
+
+fn vcpus(count: usize) -> String {
+    match count {
+        0 | 1 => "vCPU 0 only".to_owned(),
+        count => format!("vCPUs 0 to {}", count - 1),
+    }
 }
 
 fn kinds() -> String {
@@ -126,8 +141,11 @@ impl Filter {
         Ok(())
     }
 
-    /// Makes addresses of the devices' names.
-    pub(super) fn sieve(&self, places: &[Place]) -> Result<Sieve, FilterError> {
+    /// Makes addresses of the devices' names, in a machine of so many vCPUs.
+    pub(super) fn sieve(&self, places: &[Place], cpus: usize) -> Result<Sieve, FilterError> {
+        if let Some(&vcpu) = self.vcpus.iter().find(|vcpu| usize::from(**vcpu) >= cpus) {
+            return Err(FilterError::Vcpu { vcpu, cpus });
+        }
         let mut sieve = Sieve { filter: self.clone(), taken: Vec::new(), nobody: None };
         for device in &self.devices {
             if device == NOBODY {

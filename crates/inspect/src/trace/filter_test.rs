@@ -5,7 +5,7 @@ use super::*;
 
 /// Which of the sample's exits pass, as their lines.
 fn passing(filter: &str, vcpu: u8) -> Vec<String> {
-    let sieve = filter.parse::<Filter>().unwrap().sieve(&places()).unwrap();
+    let sieve = filter.parse::<Filter>().unwrap().sieve(&places(), 3).unwrap();
     let all = exits().into_iter().filter(|record| sieve.passes(vcpu, &record.clone().lend()));
     all.map(|record| record.to_string().split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect()
 }
@@ -27,13 +27,13 @@ fn filters_choose() {
 
 #[test]
 fn an_access_is_at_each_of_its_bytes() {
-    let sieve = "port=0x3f9".parse::<Filter>().unwrap().sieve(&[]).unwrap();
+    let sieve = "port=0x3f9".parse::<Filter>().unwrap().sieve(&[], 1).unwrap();
     let wide = ExitRecord::PioWrite { port: 0x3f8, width: 2, data: vec![0; 2] };
     // A string goes to one port.
     let long = ExitRecord::PioWrite { port: 0x3f8, width: 1, data: vec![0; 2] };
     assert!(sieve.passes(0, &wide.clone().lend()));
     assert!(!sieve.passes(0, &long.clone().lend()));
-    let end = "address=0xffffffffffffffff".parse::<Filter>().unwrap().sieve(&[]).unwrap();
+    let end = "address=0xffffffffffffffff".parse::<Filter>().unwrap().sieve(&[], 1).unwrap();
     let last = ExitRecord::MmioWrite { addr: u64::MAX - 1, data: vec![0; 8] };
     assert!(end.passes(0, &last.clone().lend()));
 }
@@ -51,6 +51,11 @@ fn what_is_wrong_is_said() {
         );
     }
     assert!(said("vcpu=256").contains("vcpu=256"));
-    let device = "device=disc".parse::<Filter>().unwrap().sieve(&places()).unwrap_err().to_string();
+    let device = "device=disc".parse::<Filter>().unwrap().sieve(&places(), 3).unwrap_err().to_string();
+    let vcpu = |text: &str, cpus| text.parse::<Filter>().unwrap().sieve(&[], cpus).map(drop);
+    assert_eq!(vcpu("vcpu=0,vcpu=1", 2), Ok(()));
+    let said = |cpus| vcpu("vcpu=0,vcpu=4", cpus).unwrap_err().to_string();
+    assert_eq!(said(1), "the machine has no vCPU 4: it has vCPU 0 only");
+    assert_eq!(said(4), "the machine has no vCPU 4: it has vCPUs 0 to 3");
     assert_eq!(device, "the machine has no device named disc: there are i8042, com1, disk, nobody");
 }

@@ -36,7 +36,12 @@
 //! // mov al, 'H'; out 0xe9, al; hlt
 //! let machine = Machine::builder(config).image(*b"\xb0H\xe6\xe9\xf4").build()?;
 //! let options = Options { format: Format::Text { colour: true }, ..Options::default() };
-//! let guest = Guest { memory: machine.ram().memory().clone(), places: machine.places(), symbols: None };
+//! let guest = Guest {
+//!     memory: machine.ram().memory().clone(),
+//!     cpus: machine.cpus(),
+//!     places: machine.places(),
+//!     symbols: None,
+//! };
 //! let trace = Trace::start(&options, std::io::stderr(), guest)?;
 //! let outcome = machine.run_traced(|vcpu| trace.tap(vcpu))?;
 //! let summary = trace.finish();
@@ -176,6 +181,8 @@ pub struct Summary {
 pub struct Guest<M> {
     /// Its memory.
     pub memory: M,
+    /// How many vCPUs it has.
+    pub cpus: usize,
     /// Where its devices are.
     pub places: Vec<Place>,
     /// Its symbols.
@@ -203,7 +210,7 @@ impl<M: Bytes<GuestAddress> + Clone + Send + 'static> Trace<M> {
         out: impl Write + Send + 'static,
         guest: Guest<M>,
     ) -> Result<Self, StartError> {
-        let shared = Arc::new(Shared::new(options.filter.sieve(&guest.places)?));
+        let shared = Arc::new(Shared::new(options.filter.sieve(&guest.places, guest.cpus)?));
         let _ = guest.symbols.as_ref().map(|symbols| symbols.line(0));
         let (queue, events) = sync_channel(options.queue.max(1));
         let memory = guest.memory.clone();

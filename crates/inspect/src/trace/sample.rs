@@ -39,7 +39,7 @@ pub(crate) fn guest() -> Guest<Memory> {
     let memory = Memory::from_ranges(&[(GuestAddress(0), 0x8000)]).unwrap();
     memory.write_slice(CODE, GuestAddress(0x1000)).unwrap();
     let symbols = Symbols::read(b"0000000000001000 T start\n0000000000001007 T done\n").unwrap();
-    Guest { memory, places: places(), symbols: Some(Arc::new(symbols)) }
+    Guest { memory, cpus: 4, places: places(), symbols: Some(Arc::new(symbols)) }
 }
 
 /// The exits of the code, 10 microseconds in the guest and 2.5 in the VMM each.

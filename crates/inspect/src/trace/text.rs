@@ -9,27 +9,50 @@ use super::event::{Access, BYTES, What};
 use super::line::Line;
 use super::writer::Render;
 
-/// The columns where the fields begin. A field that is longer than its column pushes the next ones to the right; they
-/// are back in line as soon as there is room.
+/// The columns where the fields begin. Those on the right make room for what is longer than their column, and keep it, so
+/// that the lines after it are in line with it; but not for what is longer than most, which stands out alone.
 mod column {
     pub(super) const VCPU: usize = 11;
     /// The ends of these two, whose numbers are flush right.
     pub(super) const GUEST_END: usize = 20;
     pub(super) const HOST_END: usize = 28;
     pub(super) const AT: usize = 30;
-    pub(super) const INSTRUCTION: usize = 52;
-    pub(super) const WHAT: usize = 72;
-    pub(super) const CHANGED: usize = 100;
+    pub(super) const INSTRUCTION: usize = 54;
+    pub(super) const WHAT: usize = 76;
+    pub(super) const CHANGED: usize = 106;
 }
 
-/// Between two fields at least.
+/// Between two words at least, and between two columns.
 const GAP: usize = 1;
+const COLUMN_GAP: usize = 2;
+
+/// A column that makes room for what is before it.
+#[derive(Debug, Clone, Copy)]
+struct Stop {
+    begin: usize,
+    /// How far to the right it goes.
+    most: usize,
+}
+
+impl Stop {
+    /// Where the field begins in a line of so many columns.
+    fn behind(&mut self, width: usize) -> usize {
+        let begin = self.begin.max(width + COLUMN_GAP);
+        if begin <= self.most {
+            self.begin = begin;
+        }
+        begin
+    }
+}
 
 /// Lines of text.
 #[derive(Debug)]
 pub(super) struct Text {
     colour: bool,
     line: Columns,
+    instruction: Stop,
+    what: Stop,
+    changed: Stop,
 }
 
 /// SGR parameters (ECMA-48, 8.3.117).
@@ -71,7 +94,7 @@ struct Columns {
 
 impl Columns {
     fn clear(&mut self, colour: bool) {
-        *self = Self { text: std::mem::take(&mut self.text), width: 0, colour };
+        (self.width, self.colour) = (0, colour);
         self.text.clear();
     }
 
@@ -104,7 +127,13 @@ impl Columns {
 
 impl Text {
     pub(super) fn new(colour: bool) -> Self {
-        Self { colour, line: Columns::default() }
+        Self {
+            colour,
+            line: Columns::default(),
+            instruction: Stop { begin: column::INSTRUCTION, most: 72 },
+            what: Stop { begin: column::WHAT, most: 100 },
+            changed: Stop { begin: column::CHANGED, most: 136 },
+        }
     }
 
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
@@ -156,16 +185,16 @@ impl Render for Text {
             line.put(Style::Dim, &format_args!("{file}:{}", source.line));
         }
         if let Some(instruction) = &seen.instruction {
-            line.to(column::INSTRUCTION);
+            line.to(self.instruction.behind(line.width));
             line.put(Style::Plain, &instruction.text);
         }
-        line.to(column::WHAT);
+        line.to(self.what.behind(line.width));
         match &event.what {
             What::Access(access) => put_access(line, access, seen),
             What::Other(record) => put_other(line, record),
         }
         if !seen.changed.is_empty() {
-            line.to(column::CHANGED);
+            line.to(self.changed.behind(line.width));
             let changed: Vec<_> =
                 seen.changed.iter().map(|(name, value)| format!("{name}={value:#x}")).collect();
             line.put(Style::Dim, &changed.join(" "));

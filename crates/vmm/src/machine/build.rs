@@ -227,7 +227,7 @@ impl MachineBuilder {
         // Last, since it is work, and leaves something on the host: a kernel for the next start.
         let payload = payload.complete(&self.config, &ram)?;
         ram.mappings().iter().for_each(|mapping| self.calls.show_mapping(mapping));
-        let Loaded { state, files } = load(&self.config, &payload, &ram, &self.calls, &places)?;
+        let Loaded { state, files, areas } = load(&self.config, &payload, &ram, &self.calls, &places)?;
         let not_kept = payload.not_kept;
         drop((payload.image, payload.initrd));
 
@@ -281,6 +281,7 @@ impl MachineBuilder {
             handles,
             power: self.power.clone(),
             files,
+            loaded: areas,
             not_kept,
             warnings,
             has_virtio,

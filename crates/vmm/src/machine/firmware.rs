@@ -15,7 +15,8 @@ use crate::config::{Config, Serial};
 pub(super) struct Firmware {
     /// Where the guest finds its ACPI tables, if it has any.
     pub(super) rsdp: Option<u64>,
-    loaded: Vec<Loaded>,
+    /// What lies where.
+    pub(super) loaded: Vec<Loaded>,
 }
 
 /// Writes the ACPI tables of a machine that has them.

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use strata_boot::elf::{self, ElfOptions};
 use strata_boot::flat::{self, FlatOptions};
-use strata_boot::{Cmdline, Entry, Format, Image, KernelOptions, linux, multiboot, pvh};
+use strata_boot::{self as boot, Cmdline, Entry, Format, Image, KernelOptions, linux, multiboot, pvh};
 use strata_cpu::{Mapping, Mode, RFlags, X86State};
 use strata_memory::vm_memory::GuestAddress;
 use strata_memory::{Ram, layout};
@@ -24,6 +24,8 @@ pub(super) struct Loaded {
     pub(super) state: X86State,
     /// The files that RAM maps.
     pub(super) files: Vec<FileMapping>,
+    /// What was written where.
+    pub(super) areas: Vec<boot::Loaded>,
 }
 
 /// Loads `payload` into `ram`, with the tables that a kernel is told of its machine by, `virtio` devices among it.
@@ -36,7 +38,7 @@ pub(super) fn load(
 ) -> Result<Loaded, BuildError> {
     let mapper = Mapper { ram, calls, files: RefCell::default() };
     let firmware = firmware::write(config, virtio, ram)?;
-    let mut state = if has_boot_protocol(payload.format) {
+    let Entry { mut state, loaded: mut areas } = if has_boot_protocol(payload.format) {
         let mut cmdline = cmdline(config, payload.is_linux()?)?;
         if firmware.rsdp.is_none() && payload.is_linux()? {
             virtio.iter().try_for_each(|place| cmdline.push(&place.cmdline()))?;
@@ -46,10 +48,11 @@ pub(super) fn load(
         let entry = bare(config, payload, &mapper)?;
         // A kernel's loader keeps clear of what the memory map reserves; these know of no memory map.
         firmware.check_clear_of(&entry.loaded)?;
-        with_ram_size(entry.state, ram)
+        Entry { state: with_ram_size(entry.state, ram), ..entry }
     };
+    areas.extend(firmware.loaded);
     set_registers(&mut state, config)?;
-    Ok(Loaded { state, files: mapper.files.into_inner() })
+    Ok(Loaded { state, files: mapper.files.into_inner(), areas })
 }
 
 /// Checks what a configuration says of an image against the image's format.
@@ -97,7 +100,7 @@ fn kernel(
     mapper: &Mapper<'_>,
     cmdline: Cmdline,
     rsdp: Option<u64>,
-) -> Result<X86State, BuildError> {
+) -> Result<Entry, BuildError> {
     let ram = mapper.ram;
     let initrd = payload.initrd.as_ref().map(|initrd| Mapped(initrd, mapper));
     let options = KernelOptions {
@@ -110,12 +113,11 @@ fn kernel(
     };
     let image = Mapped(&payload.image, mapper);
     let memory = ram.memory();
-    let entry = match payload.format {
+    Ok(match payload.format {
         Format::Pvh => pvh::load(memory, &image, &options)?,
         Format::Multiboot => multiboot::load(memory, &image, &options)?,
         _ => linux::load(memory, &image, &options)?,
-    };
-    Ok(entry.state)
+    })
 }
 
 /// What Linux is told of PCI: the bus is empty, so it need not be looked for in other ways, and there is no device whose bugs

@@ -29,6 +29,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use event_manager::MutEventSubscriber;
+use strata_boot::Loaded;
 use strata_cpu::X86State;
 use strata_devices::virtio::balloon::BalloonControl;
 use strata_devices::virtio::console::ConsoleHandle;
@@ -73,6 +74,7 @@ pub struct Machine {
     power: PowerButton,
     /// The files that RAM maps.
     files: Vec<FileMapping>,
+    loaded: Vec<Loaded>,
     not_kept: Option<payload::NotKept>,
     warnings: Vec<EntryWarning>,
     has_virtio: bool,
@@ -203,6 +205,12 @@ impl Machine {
     /// for instance. A guest can be meant so, hence these are for when it has died.
     pub fn entry_warnings(&self) -> &[EntryWarning] {
         &self.warnings
+    }
+
+    /// What was put into RAM before the first instruction, and where: the image, what a kernel is told, tables. The guest
+    /// may put something else there.
+    pub fn loaded(&self) -> &[Loaded] {
+        &self.loaded
     }
 
     /// How many processors it has.
