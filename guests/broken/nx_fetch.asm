@@ -24,7 +24,7 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "#PF at 0x200000 fetching 0x200000: the PTE at 0xc000 forbids execution (NX=1)",
+;   "#PF executing at 0x200000: the PTE at 0xc000 forbids execution (NX=1)",
 ; ]
 ; ---
 ;

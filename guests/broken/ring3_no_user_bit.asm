@@ -24,7 +24,7 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "#PF at 0x101000 fetching 0x101000: the PDE at 0xb000 is a supervisor page (U=0), and the guest was in ring 3",
+;   "#PF executing at 0x101000: the PDE at 0xb000 is a supervisor page (U=0), and the guest was in ring 3",
 ; ]
 ; ---
 ;

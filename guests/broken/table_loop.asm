@@ -8,7 +8,7 @@
 ; stop = "triple-fault"
 ; exit_code = 14
 ; explain = [
-;   "#PF at 0x8080000000 fetching 0x8080000000: the PDPTE at 0x9010 is not present (P=0)",
+;   "#PF executing at 0x8080000000: the PDPTE at 0x9010 is not present (P=0)",
 ; ]
 ; ---
 ;

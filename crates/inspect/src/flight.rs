@@ -72,7 +72,8 @@ pub fn changed(before: &Registers, now: &Registers) -> String {
     text
 }
 
-fn general(registers: &Registers) -> [(&'static str, u64); 16] {
+/// The general-purpose registers by name.
+pub(crate) fn general(registers: &Registers) -> [(&'static str, u64); 16] {
     let &Registers {
         rax,
         rbx,

@@ -84,7 +84,7 @@ fn nx_fetch() {
     lab.write(STACK, &(CODE + 2).to_le_bytes());
     lab.state.regs.rip = HIGH;
     let wanted = [
-        "#PF at 0xffff800000000000 fetching 0xffff800000000000: the PTE at 0x18000 forbids execution (NX=1)",
+        "#PF executing at 0xffff800000000000: the PTE at 0x18000 forbids execution (NX=1)",
         "the top of the stack is the return address of the call at 0x100000",
     ];
     triple(&lab, &[], &wanted);
@@ -123,11 +123,7 @@ fn table_loop() {
     let mut lab = Lab::long();
     lab.memory.write_obj(TABLES | 3, GuestAddress(TABLES + 8)).unwrap();
     lab.state.regs.rip = 1 << 39 | 2 << 30;
-    triple(
-        &lab,
-        &[],
-        &["#PF at 0x8080000000 fetching 0x8080000000: the PDPTE at 0x10010 is not present (P=0)"],
-    );
+    triple(&lab, &[], &["#PF executing at 0x8080000000: the PDPTE at 0x10010 is not present (P=0)"]);
 }
 
 #[test]

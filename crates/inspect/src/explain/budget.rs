@@ -21,7 +21,8 @@ pub(super) fn explain<M: Bytes<GuestAddress>>(death: &Death<'_, M>, budget: Budg
 struct Loop {
     first: u64,
     last: u64,
-    instructions: usize,
+    /// Where its instructions are, in the order of addresses.
+    instructions: Vec<u64>,
 }
 
 fn time<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Explanation {
@@ -33,7 +34,7 @@ fn time<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Explanation {
         (Some(found), true) => {
             let mut explanation = Explanation::new(Kind::Spin, headline);
             let text = format!("it spins{} {}, and {interrupts}", death.on_vcpu(), found.words(death));
-            explanation.tell(text, death.shown(found.first));
+            explanation.tell(text, found.shown(death));
             explanation.hint(
                 "what the loop waits for: with interrupts off no handler can bring it, only a device or another processor",
             );
@@ -42,7 +43,7 @@ fn time<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Explanation {
         (Some(found), false) => {
             let mut explanation = Explanation::neutral(Kind::Budget, headline);
             let text = format!("it loops{} {}; {interrupts}", death.on_vcpu(), found.words(death));
-            explanation.tell(text, death.shown(found.first));
+            explanation.tell(text, found.shown(death));
             explanation
         }
         (None, _) => {
@@ -58,7 +59,7 @@ fn time<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Explanation {
 
 impl Loop {
     fn words<M: Bytes<GuestAddress>>(&self, death: &Death<'_, M>) -> String {
-        match self.instructions {
+        match self.instructions.len() {
             1 => format!("in one instruction at {}", death.name(self.first)),
             count => format!(
                 "in {count} instructions between {} and {}",
@@ -67,6 +68,14 @@ impl Loop {
             ),
         }
     }
+
+    /// Its first few instructions.
+    fn shown<M: Bytes<GuestAddress>>(&self, death: &Death<'_, M>) -> Vec<String> {
+        /// More are not read by anybody.
+        const SHOWN: usize = 4;
+        let few = self.instructions.iter().take(SHOWN);
+        few.flat_map(|address| death.shown(*address)).collect()
+    }
 }
 
 fn find_loop<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Option<Loop> {
@@ -74,7 +83,7 @@ fn find_loop<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Option<Loop> {
     const ROUNDS: usize = 3;
     let rip = death.view.rip();
     // `jmp $` needs no steps to be seen.
-    let alone = Loop { first: rip, last: rip, instructions: 1 };
+    let alone = Loop { first: rip, last: rip, instructions: vec![rip] };
     let instruction = disasm::at(&death.view, rip, None);
     if instruction.is_some_and(|instruction| instruction.bytes == [0xeb, 0xfe]) {
         return Some(alone);
@@ -83,7 +92,11 @@ fn find_loop<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Option<Loop> {
     if different.is_empty() || death.trail.len() < different.len() * ROUNDS {
         return None;
     }
-    Some(Loop { first: *different.first()?, last: *different.last()?, instructions: different.len() })
+    Some(Loop {
+        first: *different.first()?,
+        last: *different.last()?,
+        instructions: different.into_iter().collect(),
+    })
 }
 
 /// An access that the last exits repeat.

@@ -3,7 +3,7 @@
 use strata_cpu::{AccessKind, FaultReason};
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{Death, Explanation, Kind, place};
+use super::{Death, Explanation, Kind, place, registers};
 use crate::fault::{self, Next, Why};
 
 /// KVM's internal errors. api.rst 5, "The `kvm_run` structure"; the kernel's `include/uapi/linux/kvm.h`.
@@ -29,6 +29,7 @@ pub(super) fn explain<M: Bytes<GuestAddress>>(
     let mut explanation = Explanation::neutral(Kind::InternalError, headline);
     let rip = death.view.rip();
     explanation.rip = Some(format!("{rip:#x}"));
+    explanation.registers = registers::lines(death.view.state());
     if suberror != EMULATION {
         explanation.tell(format!("it was at {}", death.name(rip)), death.shown(rip));
         return explanation;
@@ -85,11 +86,29 @@ pub(super) fn memory_fault<M: Bytes<GuestAddress>>(death: &Death<'_, M>, gpa: u6
     let mut explanation = Explanation::neutral(Kind::MemoryFault, headline);
     let rip = death.view.rip();
     explanation.rip = Some(format!("{rip:#x}"));
+    explanation.registers = registers::lines(death.view.state());
     explanation.tell(format!("it was{} at {}", death.on_vcpu(), death.name(rip)), death.shown(rip));
     if death.view.memory().read_slice(&mut [0], GuestAddress(gpa)).is_err() {
         explanation.say(format!("there is no RAM at {gpa:#x}"));
     }
     explanation
+}
+
+/// Where a page table is to blame, or somebody counts on a BIOS.
+fn no_code_hint<M: Bytes<GuestAddress>>(death: &Death<'_, M>, explanation: &mut Explanation) {
+    /// Where a PC has its BIOS in real mode. SDM 3A 11.1.4, and the IBM PC's memory map.
+    const BIOS: std::ops::RangeInclusive<u64> = 0xf_0000..=0xf_ffff;
+    match fault::next(&death.view) {
+        Next::NoCode { phys, .. } if death.view.bitness() == 16 && BIOS.contains(&phys) => {
+            let state = death.view.state();
+            explanation.hint(format!(
+                "the vector or call that led to {:04x}:{:04x}: that is a PC's BIOS, and this machine has none",
+                state.cs.selector, state.regs.rip
+            ));
+        }
+        Next::Raises(fault) => super::hints::of_fault(&death.view, &fault, explanation),
+        _ => {}
+    }
 }
 
 /// A guest that went where no code can be, if that is it.
@@ -108,8 +127,8 @@ pub(super) fn no_code<M: Bytes<GuestAddress>>(
         }
         Next::Raises(fault) => match &fault.why {
             Why::Walk(walk) if matches!(walk.why, FaultReason::Unreadable { .. }) => {
-                let doing = if walk.kind == AccessKind::Fetch { " fetching" } else { "" };
-                format!("at {}{doing}: {}", death.name(death.view.rip()), fault.why)
+                let doing = if walk.kind == AccessKind::Fetch { "executing " } else { "" };
+                format!("{doing}at {}: {}", death.name(death.view.rip()), fault.why)
             }
             _ => return None,
         },
@@ -117,7 +136,9 @@ pub(super) fn no_code<M: Bytes<GuestAddress>>(
     };
     let mut explanation = Explanation::new(kind, headline);
     explanation.rip = Some(format!("{:#x}", death.view.rip()));
+    explanation.registers = registers::lines(death.view.state());
     explanation.say(text);
+    no_code_hint(death, &mut explanation);
     super::origin::tell(death, &mut explanation);
     Some(explanation)
 }

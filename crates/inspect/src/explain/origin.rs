@@ -41,12 +41,12 @@ fn call_on_stack<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Option<u64> {
     })
 }
 
-/// What lies where instructions should be.
-pub(super) fn content<M: Bytes<GuestAddress>>(death: &Death<'_, M>, explanation: &mut Explanation) {
+/// Says what lies where instructions should be, if it is none.
+pub(super) fn content<M: Bytes<GuestAddress>>(death: &Death<'_, M>, explanation: &mut Explanation) -> bool {
     let mut bytes = [0; disasm::MAX_LEN];
     let rip = death.view.rip();
     if death.view.read(rip, &mut bytes) < bytes.len() {
-        return;
+        return false;
     }
     let is_text = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~');
     if bytes == [0; disasm::MAX_LEN] {
@@ -59,7 +59,8 @@ pub(super) fn content<M: Bytes<GuestAddress>>(death: &Death<'_, M>, explanation:
         explanation.say(format!("the guest runs text: the memory at {rip:#x} holds {text:?}"));
         explanation.hint("how it came there: a jump or a return into data");
     } else {
-        return;
+        return false;
     }
     tell(death, explanation);
+    true
 }

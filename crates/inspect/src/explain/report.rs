@@ -23,6 +23,9 @@ pub struct Explanation {
     pub exception: Option<String>,
     /// What is known, in the order in which it happened.
     pub sentences: Vec<Sentence>,
+    /// The registers at the end, in lines; where KVM or the processor gave up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub registers: Vec<String>,
     /// What to look at.
     pub hints: Vec<String>,
     /// The guest did something wrong.
@@ -76,6 +79,7 @@ impl Explanation {
             rip: None,
             exception: None,
             sentences: Vec::new(),
+            registers: Vec::new(),
             hints: Vec::new(),
             accusation: true,
         }
@@ -120,6 +124,10 @@ impl fmt::Display for Explanation {
         for Sentence { text, details } in &self.sentences {
             write!(f, "\n  {text}")?;
             details.iter().try_for_each(|line| write!(f, "\n    {line}"))?;
+        }
+        if !self.registers.is_empty() {
+            f.write_str("\n  the registers then:")?;
+            self.registers.iter().try_for_each(|line| write!(f, "\n    {line}"))?;
         }
         self.hints.iter().try_for_each(|hint| write!(f, "\n  look at: {hint}"))
     }

@@ -6,9 +6,9 @@ use strata_cpu::delivery::{DeliveryError, MemoryFault, PushError, SelectorError}
 use strata_cpu::{AccessKind, Attempt, Cr0, Exception, RFlags, WalkFault, X86State, deliver, deliver_all};
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{Death, Explanation, Kind, hints, origin, place, stack};
+use super::{Death, Explanation, Kind, hints, origin, place, registers, stack};
 use crate::View;
-use crate::fault::{self, Fault, Next, Why};
+use crate::fault::{self, Fault, Next, Touch, Why};
 
 /// What a host does badly is not the guest's fault.
 const EMULATED: &str = "this host has no hardware virtualisation, and does not do everything that a processor can: elsewhere the guest \
@@ -33,6 +33,7 @@ pub(super) fn explain<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Explanati
     }
     let mut explanation = Explanation::new(Kind::TripleFault, headline);
     explanation.rip = Some(format!("{:#x}", death.view.rip()));
+    explanation.registers = registers::lines(death.view.state());
     let stepped = fault::after_cr3_load(&death.view);
     match (fault::next(&death.view), &stepped) {
         (Next::Raises(fault), _) => chain(death, &death.view, &fault, &mut explanation),
@@ -119,11 +120,12 @@ fn chain<M: Bytes<GuestAddress>>(
     explanation.exception = Some(fault.exception.name().to_string());
     let fetch = fault.access.is_some_and(|access| access.kind == AccessKind::Fetch);
     tell_fault(death, view, fault, explanation);
-    hints::of_fault(fault, explanation);
     if fetch {
+        hints::of_fault(view, fault, explanation);
         origin::tell(death, explanation);
-    } else {
-        origin::content(death, explanation);
+    } else if !origin::content(death, explanation) {
+        // What zeroes or text do as instructions is nobody's mistake but theirs who went there.
+        hints::of_fault(view, fault, explanation);
     }
     let mut round = Some((*view.state(), fault.exception));
     for _ in 0..ROUNDS {
@@ -134,7 +136,7 @@ fn chain<M: Bytes<GuestAddress>>(
         match fault::next(&view) {
             Next::Raises(fault) => {
                 tell_fault(death, &view, &fault, explanation);
-                hints::of_fault(&fault, explanation);
+                hints::of_fault(&view, &fault, explanation);
                 round = Some((sink(death, &reached, fault.exception), fault.exception));
             }
             Next::NoCode { phys, .. } => {
@@ -175,8 +177,15 @@ fn tell_fault<M: Bytes<GuestAddress>>(
     fault: &Fault,
     explanation: &mut Explanation,
 ) {
-    let access = fault.access.map(|access| format!(" {access}")).unwrap_or_default();
-    let text = format!("{} at {}{access}: {}", fault.exception.name(), death.name(view.rip()), fault.why);
+    let at = death.name(view.rip());
+    let doing = match fault.access {
+        Some(Touch { kind: AccessKind::Fetch, address }) if address == view.rip() => {
+            format!("executing at {at}")
+        }
+        Some(access) => format!("at {at} {access}"),
+        None => format!("at {at}"),
+    };
+    let text = format!("{} {doing}: {}", fault.exception.name(), fault.why);
     let fetch = fault.access.is_some_and(|access| access.kind == AccessKind::Fetch);
     let mut details = Vec::new();
     if !fetch {
@@ -207,14 +216,21 @@ fn deliveries<M: Bytes<GuestAddress>>(
             }
             Err(fault) => {
                 let same = before.is_some_and(|before| discriminant(before) == discriminant(&fault.why));
-                let same = if same { " the same way" } else { "" };
-                let is_last = number + 1 == chain.attempts.len();
-                let end = if is_triple && is_last { ": triple fault" } else { "" };
+                let end = match (&fault.raised, chain.attempts.get(number + 1)) {
+                    (_, None) if is_triple => ": triple fault".to_owned(),
+                    (Some(raised), Some(_)) => format!(", which raises {}", raised.name()),
+                    _ => String::new(),
+                };
+                let how = match before {
+                    Some(before) if same_reason(before, &fault.why) => " for the same reason".to_owned(),
+                    _ if same => format!(" the same way: {}", fault.why),
+                    _ => format!(": {}", fault.why),
+                };
                 let mut walk = walk_of(&fault.why).map(place::walk).unwrap_or_default();
                 if explanation.sentences.iter().any(|sentence| sentence.details.ends_with(&walk)) {
                     walk.clear();
                 }
-                explanation.tell(format!("delivering {name} failed{same}: {}{end}", fault.why), walk);
+                explanation.tell(format!("delivering {name} failed{how}{end}"), walk);
                 if before.is_none() {
                     hints::of_delivery(view.state(), &fault.why, explanation);
                 }
@@ -227,6 +243,18 @@ fn deliveries<M: Bytes<GuestAddress>>(
         tell_stack(death, view, exception, explanation);
     }
     chain.delivered().map(|delivered| *delivered.state)
+}
+
+/// Two frames that found no place on the same stack: all that differs is which exception they were of.
+fn same_reason(before: &DeliveryError, after: &DeliveryError) -> bool {
+    let (
+        DeliveryError::Push { stack, why, source_of, .. },
+        DeliveryError::Push { stack: stack_after, why: why_after, source_of: source_after, .. },
+    ) = (before, after)
+    else {
+        return false;
+    };
+    stack == stack_after && source_of == source_after && why.to_string() == why_after.to_string()
 }
 
 /// The walk that a delivery failed at.

@@ -169,7 +169,9 @@ impl fmt::Display for NotAGate {
         if *present {
             write!(f, "is no gate that an exception can go through in this mode (type {kind:#x})")
         } else {
-            write!(f, "is not present (P=0), nor a gate (type {kind:#x})")
+            // What a table that nobody has filled is full of.
+            let empty = if *kind == 0 { "empty" } else { "no gate" };
+            write!(f, "is not present (P=0): it is {empty} (type {kind:#x})")
         }
     }
 }
@@ -321,8 +323,11 @@ impl fmt::Display for StackSource {
         match self {
             Self::Current => Ok(()),
             Self::Tss { field, tss, value } => {
-                write!(f, "; {field} in {tss} is {value:#x}")?;
-                if tss.null { f.write_str("; there is no TSS (TR is null)") } else { Ok(()) }
+                if tss.null {
+                    // What is read at the base that TR is left with is nobody's RSP0.
+                    return write!(f, "; there is no TSS (TR is null) to have {field}");
+                }
+                write!(f, "; {field} in {tss} is {value:#x}")
             }
         }
     }

@@ -18,7 +18,7 @@ fn a_bad_idt_is_found() {
             (|w| w.flip(IDT + 6 * 16, 1 << 47), "#NP(0x33): IDT entry 6 at 0x2060 is not present (P=0)"),
             (
                 |w| w.put(IDT + 6 * 16, &[0; 16]),
-                "#GP(0x33): IDT entry 6 at 0x2060 is not present (P=0), nor a gate (type 0x0)",
+                "#GP(0x33): IDT entry 6 at 0x2060 is not present (P=0): it is empty (type 0x0)",
             ),
             (
                 |w| w.flip(IDT + 6 * 16, 0xb << 40),
@@ -183,7 +183,7 @@ fn a_bad_stack_is_found() {
                     w.state.tr = X86State::real(0).tr;
                 },
                 "#PF(0x2) at 0xfffffffffffffff8: pushing the frame of #UD on the stack at 0x0 failed: \
-                 the PML4E at 0x9ff8 is not present (P=0); IST1 in the TSS at 0x0 is 0x0; there is no TSS (TR is null)",
+                 the PML4E at 0x9ff8 is not present (P=0); there is no TSS (TR is null) to have IST1",
             ),
             (
                 |w| {
