@@ -57,7 +57,9 @@ impl Tracer for Registers {
 fn machine(exits: u32) -> Result<Machine> {
     // 16 times nop, for the bytes before RIP to be on the same page, as they nearly always are; mov ecx, exits; jecxz behind
     // the loop; again: out 0x80, al; loop again; hlt
-    let code = [&[0x90; 16][..], &[0xb9], &exits.to_le_bytes(), &[0x67, 0xe3, 4, 0xe6, 0x80, 0xe2, 0xfc, 0xf4]].concat();
+    let code =
+        [&[0x90; 16][..], &[0xb9], &exits.to_le_bytes(), &[0x67, 0xe3, 4, 0xe6, 0x80, 0xe2, 0xfc, 0xf4]]
+            .concat();
     let config = Config::from_toml(
         "mode = \"long64\"\nmemory.size = \"2M\"\n[devices]\nserial = \"none\"\ni8042 = false\nrtc = false",
     )?;

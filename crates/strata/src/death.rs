@@ -94,7 +94,12 @@ impl<'a> Case<'a> {
         let build = || Machine::builder(self.config.clone()).build();
         // What is no file, a FIFO for instance, has been read to its end.
         let again = self.config.image.is_file().then_some(&build as _);
-        self.postmortem.look(outcome, symbols, |tracer| tracer.flight().map(Flight::watched).unwrap_or_default(), again)
+        self.postmortem.look(
+            outcome,
+            symbols,
+            |tracer| tracer.flight().map(Flight::watched).unwrap_or_default(),
+            again,
+        )
     }
 
     /// The symbols of the image itself, where there are any to be had.

@@ -38,7 +38,10 @@ impl Flight {
     }
 
     pub(crate) fn watched(&self) -> postmortem::Watched<'_> {
-        postmortem::Watched { recorder: Some(&self.recorder), input: self.can_be_replayed.then_some(&self.input) }
+        postmortem::Watched {
+            recorder: Some(&self.recorder),
+            input: self.can_be_replayed.then_some(&self.input),
+        }
     }
 }
 
@@ -47,6 +50,7 @@ impl Tracer for Flight {
         self.recorder.wants()
     }
 
+    #[allow(clippy::inline_always, reason = "see `Tracer::exit`")]
     #[inline(always)]
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
         self.recorder.exit(exit, synced);

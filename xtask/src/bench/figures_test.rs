@@ -19,9 +19,8 @@ fn a_figure_is_met_up_to_its_limit() {
 
 #[test]
 fn what_is_added_is_compared_with_the_same_without() {
-    let row = |value| {
-        recorder("x", "a.with", "a.without").row(&values(&[("a.with", value), ("a.without", 100.0)]))
-    };
+    let row =
+        |value| recorder("x", "a.with", "a.without").row(&values(&[("a.with", value), ("a.without", 100.0)]));
     assert_eq!((row(105.0).is_met, row(105.1).is_met), (Some(true), Some(false)));
     let trace = FIGURES.iter().find(|figure| figure.what.starts_with("a text trace")).unwrap();
     let row = trace.row(&values(&[("trace.text", 5000.0), ("trace.strata", 2900.0)]));

@@ -84,6 +84,7 @@ impl Tracer for FlightRecorder {
         Sync::General
     }
 
+    #[allow(clippy::inline_always, reason = "see `Tracer::exit`")]
     #[inline(always)]
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
         let next = self.next();

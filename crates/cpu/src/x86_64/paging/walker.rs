@@ -320,7 +320,7 @@ impl Walk<'_> {
     }
 
     /// SDM 3A 5.6.1 "Determination of Access Rights"; APM 2 5.6.
-    fn check_rights(mut self, translation: Translation) -> Result<Translation, WalkFault> {
+    fn check_rights(mut self, mut translation: Translation) -> Result<Translation, WalkFault> {
         let WalkContext { cr0, cr4, .. } = *self.context;
         let Translation { writable, executable, user, .. } = translation;
         let ring3 = self.context.user();
@@ -336,7 +336,8 @@ impl Walk<'_> {
         } else if self.kind == AccessKind::Write && !writable && (ring3 || cr0.contains(Cr0::WP)) {
             FaultReason::ReadOnly
         } else {
-            return Ok(Translation { steps: self.steps, ..translation });
+            translation.steps = self.steps;
+            return Ok(translation);
         };
         let guilty = self.with_rights().find(|step| match why {
             FaultReason::Supervisor => !step.has(PageEntry::USER),
