@@ -52,7 +52,7 @@ impl Tracer for Flight {
         self.recorder.wants()
     }
 
-    #[allow(clippy::inline_always, reason = "on the way of every exit: see `vcpu::run`")]
+    #[allow(clippy::inline_always, reason = "see `Tracer::exit`")]
     #[inline(always)]
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
         self.recorder.exit(exit, synced);

@@ -57,8 +57,7 @@ impl InputLog {
 }
 
 impl Tracer for InputLog {
-    #[allow(clippy::match_same_arms, reason = "see below")]
-    #[allow(clippy::inline_always, reason = "on the way of every exit: see `vcpu::run`")]
+    #[allow(clippy::match_same_arms, clippy::inline_always, reason = "see below, and `Tracer::exit`")]
     #[inline(always)]
     fn exit(&mut self, exit: &Exit<'_>, _: Synced<'_>) {
         self.exits += 1;

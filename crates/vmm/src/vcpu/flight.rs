@@ -84,7 +84,7 @@ impl Tracer for FlightRecorder {
         Sync::General
     }
 
-    #[allow(clippy::inline_always, reason = "on the way of every exit: see `vcpu::run`")]
+    #[allow(clippy::inline_always, reason = "see `Tracer::exit`")]
     #[inline(always)]
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
         let next = self.next();

@@ -42,7 +42,7 @@ pub enum ExitRecord {
 }
 
 impl From<&Exit<'_>> for ExitRecord {
-    #[allow(clippy::inline_always, reason = "on the way of every exit: see `vcpu::run`")]
+    #[allow(clippy::inline_always, reason = "see `Tracer::exit`")]
     #[inline(always)]
     fn from(exit: &Exit<'_>) -> Self {
         match exit {

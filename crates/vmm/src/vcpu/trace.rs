@@ -47,7 +47,7 @@ impl<A: Tracer, B: Tracer> Tracer for (A, B) {
         self.1.back();
     }
 
-    #[allow(clippy::inline_always, reason = "on the way of every exit: see `vcpu::run`")]
+    #[allow(clippy::inline_always, reason = "see `Tracer::exit`")]
     #[inline(always)]
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
         self.0.exit(exit, synced);
@@ -68,7 +68,7 @@ impl<T: Tracer> Tracer for Option<T> {
         }
     }
 
-    #[allow(clippy::inline_always, reason = "on the way of every exit: see `vcpu::run`")]
+    #[allow(clippy::inline_always, reason = "see `Tracer::exit`")]
     #[inline(always)]
     fn exit(&mut self, exit: &Exit<'_>, synced: Synced<'_>) {
         if let Some(tracer) = self {
