@@ -224,6 +224,13 @@ macro_rules! entry {
 macro_rules! test_main {
     () => {
         $crate::entry!($crate::test::main);
+
+        const _: () = {
+            // The section is there without tests too: else the runner would take the program for one test.
+            #[used]
+            #[cfg_attr(target_os = "none", unsafe(link_section = "strata_tests"))]
+            static NO_TEST: [$crate::test::Test; 0] = [];
+        };
     };
 }
 

@@ -1,4 +1,4 @@
-//! A hundred tests that do next to nothing.
+//! A hundred tests that do next to nothing: for `crates/test/benches/hundred.rs`, or `cargo test --release --test hundred`.
 
 #![no_std]
 #![no_main]
