@@ -166,7 +166,7 @@ impl<M> Profile<M> {
         &self,
         weight: Weight,
         symbols: Option<&Symbols>,
-        out: impl io::Write,
+        mut out: impl io::Write,
     ) -> Result<(), FlamegraphError> {
         use inferno::flamegraph::{Options, from_lines};
         let mut options = Options::default();
@@ -181,7 +181,11 @@ impl<M> Profile<M> {
         if lines.is_empty() {
             return Err(FlamegraphError::Empty);
         }
-        Ok(from_lines(&mut options, lines.iter().map(String::as_str), out)?)
+        let mut picture = Vec::new();
+        from_lines(&mut options, lines.iter().map(String::as_str), &mut picture)?;
+        // The drawer knows one form of the unit.
+        let picture = String::from_utf8_lossy(&picture).replace("(1 exits, ", "(1 exit, ");
+        Ok(out.write_all(picture.as_bytes())?)
     }
 }
 

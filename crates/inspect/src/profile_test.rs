@@ -84,8 +84,10 @@ fn the_flame_graph_is_an_svg_with_the_functions() {
     let mut profile = Profile::new(guest().memory, places().into());
     assert!(matches!(profile.flamegraph(Weight::Exits, None, io::sink()), Err(FlamegraphError::Empty)));
     profile.count(&[Kind::Hlt as u64, 0, 0x1009], Cost { exits: 3, host_ns: 0 });
+    profile.count(&[Kind::Hlt as u64, 0, 0x1001], Cost { exits: 1, host_ns: 0 });
     let mut svg = Vec::new();
     profile.flamegraph(Weight::Exits, guest().symbols.as_deref(), &mut svg).unwrap();
     let svg = String::from_utf8(svg).unwrap();
-    assert!(svg.starts_with("<?xml") && svg.contains("<title>done (3 exits, 100.00%)</title>"), "{svg}");
+    assert!(svg.starts_with("<?xml") && svg.contains("<title>done (3 exits, 75.00%)</title>"), "{svg}");
+    assert!(svg.contains("<title>start (1 exit, 25.00%)</title>"), "{svg}");
 }

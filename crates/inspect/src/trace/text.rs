@@ -17,9 +17,9 @@ mod column {
     pub(super) const GUEST_END: usize = 20;
     pub(super) const HOST_END: usize = 28;
     pub(super) const AT: usize = 30;
-    pub(super) const INSTRUCTION: usize = 54;
-    pub(super) const WHAT: usize = 76;
-    pub(super) const CHANGED: usize = 106;
+    pub(super) const INSTRUCTION: usize = 56;
+    pub(super) const WHAT: usize = 78;
+    pub(super) const CHANGED: usize = 108;
 }
 
 /// Between two words at least, and between two columns.

@@ -7,12 +7,12 @@ use super::*;
 #[test]
 fn a_trace_reads_like_this() {
     let expected = [
-        "   seconds cpu guest host us  at                      instruction           exit                          registers changed",
-        "  0.000010 0    10.0     2.5  start                   out dx,al             out 0x3f8 <- 'H' com1.thr     rax=0x48 rdx=0x3f8",
-        "  0.000022 0    10.0     2.5  start+0x1               in al,0x60            in 0x60 -> 0x1c i8042.data    rax=0x1c",
-        "  0.000035 0    10.0     2.5  start+0x3               mov [done+0x6ff9],eax  mmio write 0x8000/4 <- 0x1c (nobody)",
-        "  0.000047 0    10.0     2.5  done                    mov al,[done+0x6ff9]   mmio read 0x8000/1 -> 0xff (nobody)",
-        "  0.000060 0    10.0     2.5  done+0x3                hlt                    hlt",
+        "   seconds cpu guest host us  at                        instruction           exit                          registers changed",
+        "  0.000010 0    10.0     2.5  start                     out dx,al             out 0x3f8 <- 'H' com1.thr     rax=0x48 rdx=0x3f8",
+        "  0.000022 0    10.0     2.5  start+0x1                 in al,0x60            in 0x60 -> 0x1c i8042.data    rax=0x1c",
+        "  0.000035 0    10.0     2.5  start+0x3                 mov [done+0x6ff9],eax  mmio write 0x8000/4 <- 0x1c (nobody)",
+        "  0.000047 0    10.0     2.5  done                      mov al,[done+0x6ff9]   mmio read 0x8000/1 -> 0xff (nobody)",
+        "  0.000060 0    10.0     2.5  done+0x3                  hlt                    hlt",
         "",
     ];
     let seen = rendered(Text::new(false), &events(), 0);

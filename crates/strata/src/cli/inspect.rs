@@ -44,7 +44,8 @@ pub(crate) struct InspectOptions {
 
     /// Draw which functions of the guest its exits come from
     ///
-    /// As a flame graph, an SVG; FILE.folded has its stacks as text, a line each.
+    /// As a flame graph, an SVG; FILE.folded has its stacks as text, a line each. Callers are found by frame pointers: build
+    /// a guest in Rust with `-Cforce-frame-pointers=yes`, one in C with `-fno-omit-frame-pointer`.
     #[arg(long, value_name = "FILE")]
     pub(crate) profile: Option<PathBuf>,
 
