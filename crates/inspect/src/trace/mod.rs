@@ -50,6 +50,7 @@ mod json;
 mod kind;
 mod line;
 mod perfetto;
+mod phrase;
 mod place;
 mod registers;
 #[cfg(test)]
@@ -66,6 +67,7 @@ use std::thread::{Builder, JoinHandle};
 
 pub use filter::{Filter, FilterError};
 pub use kind::Kind;
+pub(crate) use phrase::Phrases;
 pub use place::Place;
 pub(crate) use place::{address, find};
 pub use tap::Tap;
