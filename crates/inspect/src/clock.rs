@@ -13,7 +13,7 @@ pub(crate) struct Clock {
 }
 
 /// One exit's times, in nanoseconds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Times {
     /// When the guest came back.
     pub(crate) back: u64,

@@ -97,7 +97,7 @@ impl Postmortem {
         let Watched { recorder, input } = watched(&vcpu.tracer);
         let recorder = recorder.unwrap_or(&no_exits);
         let last: Vec<_> = recorder.exits().map(LastExit::from).collect();
-        let exits = flight::lines(recorder, symbols);
+        let recorder = recorder.clone();
         // As far as it is needed when the outcome is borrowed again.
         let input = input.filter(|_| self.repeatable).cloned();
         let trail = match stop {
@@ -131,6 +131,16 @@ impl Postmortem {
                 }
             }
         }
+        let exits = match &fatal {
+            Some(found) => {
+                let view = View::new(found.ram().memory(), &found.state);
+                flight::lines_of(&recorder, symbols, &view, &self.places)
+            }
+            None => {
+                let view = View::new(outcome.ram().memory(), &state);
+                flight::lines_of(&recorder, symbols, &view, &self.places)
+            }
+        };
         if explanation.is_accusation() {
             explanation
                 .hints

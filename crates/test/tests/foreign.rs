@@ -112,7 +112,8 @@ fn other_ends_have_the_codes_of_strata_run() {
     let folder = Folder::new("ends");
     let (code, _, error) = run(&[], &folder.image("hlt", HLT), &[]);
     assert_eq!(code, 10);
-    assert_eq!(error, "strata-test: the guest ended: halted\nits last exits:\n  0x7c01             hlt\n");
+    let said = "strata-test: the guest ended: halted\nits last exits:\n  0x7c00             hlt";
+    assert!(error.starts_with(said) && error.lines().count() == 3, "{error}");
     let endless = folder.image("endless", ENDLESS);
     let (code, _, error) = run(&["--timeout", "100ms"], &endless, &[]);
     assert_eq!(code, 20);

@@ -70,6 +70,8 @@ fn read_only_write() {
         "#PF at 0x100000 writing 0xffff800000000000: the PTE at 0x18000 is present but read-only (W=0), and CR0.WP is set",
         "IDT entry 14 at 0x50e0 is not present (P=0)",
         "IDT entry 8 at 0x5080 is not present (P=0)",
+        "IDT entry 14 at 0x50e0 is not present (P=0): it is empty (type 0x0), which raises #GP: a double fault\n",
+        "look at: the page at 0xffff800000000000, mapped read-only by the PTE at 0x18000",
         "look at: the handler of #PF: IDTR has base 0x5000",
     ];
     triple(&lab, STORE, &wanted);
@@ -86,6 +88,7 @@ fn nx_fetch() {
     let wanted = [
         "#PF executing at 0xffff800000000000: the PTE at 0x18000 forbids execution (NX=1)",
         "the top of the stack is the return address of the call at 0x100000",
+        "look at: the page at 0xffff800000000000, mapped no-execute by the PTE at 0x18000",
     ];
     triple(&lab, &[], &wanted);
 }
@@ -110,7 +113,14 @@ fn noncanonical() {
 fn wild_cr3() {
     let mut lab = Lab::long();
     lab.state.cr3 = 0x80_0000;
-    triple(&lab, &[], &["there is no RAM at 0x800000, where CR3 points"]);
+    triple(
+        &lab,
+        &[],
+        &[
+            "there is no RAM at 0x800000, where CR3 points",
+            "look at: CR3, 0x800000: it lies beyond the end of RAM at 0x200000",
+        ],
+    );
     // A kernel that notices as soon as it is loaded.
     let mut lab = Lab::long();
     lab.state.regs.rax = 0x80_0000;
@@ -123,7 +133,14 @@ fn table_loop() {
     let mut lab = Lab::long();
     lab.memory.write_obj(TABLES | 3, GuestAddress(TABLES + 8)).unwrap();
     lab.state.regs.rip = 1 << 39 | 2 << 30;
-    triple(&lab, &[], &["#PF executing at 0x8080000000: the PDPTE at 0x10010 is not present (P=0)"]);
+    triple(
+        &lab,
+        &[],
+        &[
+            "#PF executing at 0x8080000000: the PDPTE at 0x10010 is not present (P=0)",
+            "look at: PML4E 1 at 0x10008: it points back at its own table, 0x10000",
+        ],
+    );
 }
 
 #[test]
@@ -215,9 +232,17 @@ fn ring3_no_tss() {
     triple(&lab, UD2, &["#UD at 0x100000", "there is no TSS (TR is null)"]);
     let mut lab = with_gates(&[6, 8, 14]);
     lab.ring3();
-    lab.write(0x6000, &Tss64 { rsp: [HIGH, 0, 0], ..Tss64::default() }.bytes());
+    lab.write(0x6000, &Tss64 { rsp: [HIGH + 0x1000, 0, 0], ..Tss64::default() }.bytes());
     lab.state.tr = Segment::tss(0x18, 0x6000, 0x67);
-    triple(&lab, UD2, &["RSP0 in the TSS at 0x6000 is 0xffff800000000000"]);
+    triple(
+        &lab,
+        UD2,
+        &[
+            "RSP0 in the TSS at 0x6000 is 0xffff800000001000, which raises #PF\n",
+            "delivering #PF failed for the same reason, which raises #PF: a double fault\n",
+            "delivering #DF failed for the same reason: triple fault\n",
+        ],
+    );
 }
 
 #[test]
@@ -233,6 +258,13 @@ fn gdt_gone() {
 #[test]
 fn bad_iretq() {
     let lab = Lab::long();
+    // With the error code of a #PF at CODE + 0x80 left where it was.
+    lab.write(STACK, &[0, CODE + 0x80, 8, 2, STACK].map(u64::to_le_bytes).concat());
+    let wanted = [
+        "selector 0x80 lies beyond",
+        "look at: the frame of iretq: the error code 0x0 is still on the stack",
+    ];
+    triple(&lab, &[0x48, 0xcf], &wanted);
     lab.write(STACK, &[CODE, 0x10, 2, STACK, 0x10].map(u64::to_le_bytes).concat());
     triple(
         &lab,
@@ -249,7 +281,11 @@ fn cr4_pae_cleared() {
     triple(
         &Lab::long(),
         &[0x0f, 0x22, 0xe0],
-        &["#GP at 0x100000: it clears CR4.PAE in long mode", "mov cr4,rax"],
+        &[
+            "#GP at 0x100000: it clears CR4.PAE in long mode",
+            "mov cr4,rax",
+            "look at: the value for CR4: CR4.PAE (bit 5) has to stay set",
+        ],
     );
 }
 
@@ -370,11 +406,24 @@ fn poll_nobody() {
     // Many ports: nothing is said of any.
     let many: Vec<_> = (0..256).map(read).collect();
     let explanation = explained(&lab, &budget(), &many, &[]);
-    assert!(!explanation.is_accusation() && !explanation.to_string().contains("polls"));
+    let text = explanation.to_string();
+    assert!(!explanation.is_accusation() && !text.contains("polls"), "{text}");
+    assert!(text.contains("its last 256 exits: 1 in from port 0x0 (nobody), "), "{text}");
+    assert!(text.ends_with(", 252 others"), "{text}");
     // Writing is not asking.
-    let write =
-        LastExit { registers: None, exit: ExitRecord::PioWrite { port: 0x80, width: 1, data: vec![0] } };
-    assert!(!explained(&lab, &budget(), &vec![write; 256], &[]).is_accusation());
+    let write = ExitRecord::PioWrite { port: 0x80, width: 1, data: vec![0] };
+    let unknown = LastExit { registers: None, exit: write.clone() };
+    assert!(!explained(&lab, &budget(), &vec![unknown; 256], &[]).is_accusation());
+    // RIP is behind what was written, and the instruction is named all the same.
+    lab.write(CODE, &[0xe6, 0x80, 0xeb, 0xfc]);
+    let behind = strata_cpu::Registers { rip: CODE + 2, ..lab.state.regs };
+    let write = LastExit { registers: Some(behind), exit: write };
+    let text = explained(&lab, &budget(), &vec![write; 256], &[]).to_string();
+    assert!(
+        text.contains("writes of port 0x80, where no device is, by the instruction at 0x100000\n    0x100000: out 0x80,al"),
+        "{text}"
+    );
+    lab.write(CODE, &[0xec]);
     // A device that is there may have its reasons.
     let facts = Facts {
         devices: vec![DeviceRange { ports: true, first: 0x1f0, last: 0x1f7, name: "ide" }],

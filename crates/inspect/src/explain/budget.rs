@@ -1,6 +1,6 @@
 //! A guest that used up what it was given.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use strata_cpu::RFlags;
 use strata_vmm::Budget;
@@ -8,7 +8,7 @@ use strata_vmm::vcpu::ExitRecord;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::{Death, Explanation, Kind, place};
-use crate::disasm;
+use crate::{disasm, flight};
 
 pub(super) fn explain<M: Bytes<GuestAddress>>(death: &Death<'_, M>, budget: Budget) -> Explanation {
     match budget {
@@ -50,6 +50,9 @@ fn time<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Explanation {
             let mut explanation = Explanation::neutral(Kind::Budget, headline);
             let text = format!("it was{} at {}; {interrupts}", death.on_vcpu(), death.name(rip));
             explanation.tell(text, death.shown(rip));
+            if let Some(text) = counted(death) {
+                explanation.say(text);
+            }
             explanation
         }
     };
@@ -117,6 +120,18 @@ impl Access {
             _ => return None,
         })
     }
+
+    /// `out to port 0x3f8 (com1)`
+    fn words<M: Bytes<GuestAddress>>(self, death: &Death<'_, M>) -> String {
+        let what = match (self.ports, self.read) {
+            (true, true) => "in from port",
+            (true, false) => "out to port",
+            (false, true) => "reads of address",
+            (false, false) => "writes of address",
+        };
+        let device = death.machine.device_at(self.ports, self.at).unwrap_or("nobody");
+        format!("{what} {:#x} ({device})", self.at)
+    }
 }
 
 /// Asking one place, and nothing else, again and again.
@@ -134,7 +149,11 @@ fn exits<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Option<Explanation> {
     let at = access.at;
     let doing = if access.read { "reads" } else { "writes" };
     let device = death.machine.device_at(access.ports, at);
-    let rip = last.registers.as_ref().map(|registers| registers.rip);
+    // KVM leaves RIP behind what it has done.
+    let rip = last.registers.as_ref().map(|registers| {
+        let found = flight::cause(&death.view, registers, &mut last.exit.clone());
+        found.map_or(registers.rip, |instruction| instruction.address)
+    });
     let from = rip.map(|rip| format!(" at {}", death.name(rip))).unwrap_or_default();
     let shown = rip.map(|rip| place::instruction(&death.view, death.symbols, rip).into_iter().collect());
     let headline = death.stop.to_string();
@@ -156,9 +175,11 @@ fn exits<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Option<Explanation> {
         (device, _) => {
             let mut explanation = Explanation::neutral(Kind::Budget, headline);
             let who = device.map_or("where no device is".to_owned(), |name| format!("of {name}"));
+            let by =
+                rip.map(|rip| format!(", by the instruction at {}", death.name(rip))).unwrap_or_default();
             explanation.tell(
                 format!(
-                    "{times} of its last {} exits{} are {doing} of {place} {at:#x}, {who}{from}",
+                    "{times} of its last {} exits{} are {doing} of {place} {at:#x}, {who}{by}",
                     death.exits.len(),
                     death.on_vcpu(),
                 ),
@@ -169,6 +190,31 @@ fn exits<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Option<Explanation> {
     };
     explanation.rip = rip.map(|rip| format!("{rip:#x}"));
     Some(explanation)
+}
+
+/// What the last exits were, the most frequent first.
+fn counted<M: Bytes<GuestAddress>>(death: &Death<'_, M>) -> Option<String> {
+    /// More are not read by anybody.
+    const SHOWN: usize = 4;
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for last in death.exits {
+        let what = match Access::of(&last.exit) {
+            Some(access) => access.words(death),
+            None => last.exit.to_string(),
+        };
+        *counts.entry(what).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+    let rest: usize = counts.iter().skip(SHOWN).map(|(_, times)| times).sum();
+    let mut parts: Vec<_> =
+        counts.iter().take(SHOWN).map(|(what, times)| format!("{times} {what}")).collect();
+    if rest > 0 {
+        parts.push(format!("{rest} others"));
+    }
+    let exits = death.exits.len();
+    let s = if exits == 1 { "" } else { "s" };
+    (exits > 0).then(|| format!("its last {exits} exit{s}: {}", parts.join(", ")))
 }
 
 fn answer(exit: &ExitRecord) -> String {

@@ -100,7 +100,7 @@ fn a_report_is_one_line_a_text_and_json() {
     assert_eq!(
         explanation.summary(),
         "#PF at 0x100000 writing 0x0: the PTE at 0x13000 is not present (P=0); delivering #PF failed: IDT entry 14 lies \
-         beyond the IDT's limit 0x0, which raises #GP; delivering #DF failed the same way: IDT entry 8 lies beyond the IDT's limit 0x0: \
+         beyond the IDT's limit 0x0, which raises #GP: a double fault; delivering #DF failed the same way: IDT entry 8 lies beyond the IDT's limit 0x0: \
          triple fault"
     );
     assert!(

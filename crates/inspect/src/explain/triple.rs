@@ -218,7 +218,10 @@ fn deliveries<M: Bytes<GuestAddress>>(
                 let same = before.is_some_and(|before| discriminant(before) == discriminant(&fault.why));
                 let end = match (&fault.raised, chain.attempts.get(number + 1)) {
                     (_, None) if is_triple => ": triple fault".to_owned(),
-                    (Some(raised), Some(_)) => format!(", which raises {}", raised.name()),
+                    (Some(raised), Some(next)) => {
+                        let double = if next.exception == *raised { "" } else { ": a double fault" };
+                        format!(", which raises {}{double}", raised.name())
+                    }
                     _ => String::new(),
                 };
                 let how = match before {

@@ -6,7 +6,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::Guest;
 use super::event::{Access, Event, What};
-use super::place;
+use super::place::{self, Place};
 use super::registers::{self, Register};
 use crate::View;
 use crate::disasm::{self, Instruction};
@@ -34,7 +34,24 @@ pub(super) struct Line<'a> {
     pub(super) changed: Vec<(&'static str, u64)>,
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
+    /// Without any name.
+    pub(super) fn bare(event: &'a Event) -> Self {
+        Self {
+            event,
+            device: None,
+            offset: 0,
+            register: None,
+            custom: None,
+            instruction: None,
+            rip: None,
+            at: None,
+            symbol: None,
+            source: None,
+            changed: Vec::new(),
+        }
+    }
+
     /// What an access was to, e.g. `com1.thr`, `stub0+0x4`, `0x80`.
     pub(super) fn target(&self) -> Option<String> {
         let What::Access(access) = &self.event.what else { return None };
@@ -76,56 +93,25 @@ impl<M: Bytes<GuestAddress>> Reader<M> {
     pub(super) fn read<'a>(&'a mut self, event: &'a Event) -> Line<'a> {
         let changed = self.changed(event);
         if let What::Access(access) = &event.what {
-            self.follow(access);
+            follow(&self.guest.places, &mut self.dlab, access);
         }
         let instruction = self.instruction(event);
         let rip = event.cpu.as_ref().map(|cpu| View::new(&self.guest.memory, &cpu.state).rip());
         let at = instruction.as_ref().map(|instruction| instruction.address).or(rip);
         let symbols = self.guest.symbols.as_deref();
         let mut line = Line {
-            event,
-            device: None,
-            offset: 0,
-            register: None,
-            custom: None,
             symbol: at.zip(symbols).and_then(|(at, symbols)| symbols.find(at)),
             source: at.zip(symbols).and_then(|(at, symbols)| symbols.line(at)),
             instruction,
             rip,
             at,
             changed,
+            ..Line::bare(event)
         };
         if let What::Access(access) = &event.what {
-            self.name(access, &mut line);
+            name((&self.guest.places, &self.dlab), access, &mut line);
         }
         line
-    }
-
-    fn name<'a>(&'a self, access: &Access, line: &mut Line<'a>) {
-        let found = place::find(&self.guest.places, access.space(), access.at);
-        if let Some((index, place)) = found.and_then(|index| Some((index, self.guest.places.get(index)?))) {
-            let dlab = self.dlab.get(index).is_some_and(|dlab| *dlab);
-            line.device = Some((index, &place.name));
-            line.offset = access.at - place.first;
-            line.register = registers::of_device(place, access.at, access.is_write(), dlab);
-        } else if access.space() == AddressSpace::Pio
-            && let Some((device, register)) = registers::of_port(access.at, access.is_write())
-        {
-            (line.custom, line.register) = (Some(device), Some(register));
-        }
-    }
-
-    /// Keeps in mind what changes the meaning of later accesses. What was not shown or lost is not known here.
-    fn follow(&mut self, access: &Access) {
-        if let Some(index) = place::find(&self.guest.places, access.space(), access.at)
-            && let Some(place) = self.guest.places.get(index)
-            && place.name == "com1"
-            && access.is_write()
-            && access.at - place.first == registers::LCR
-            && let (Some(value), Some(dlab)) = (access.value(), self.dlab.get_mut(index))
-        {
-            *dlab = value & registers::DLAB != 0;
-        }
     }
 
     fn changed(&mut self, event: &Event) -> Vec<(&'static str, u64)> {
@@ -137,6 +123,34 @@ impl<M: Bytes<GuestAddress>> Reader<M> {
         let before = self.last.get_mut(vcpu).map(|last| std::mem::replace(last, now)).unwrap_or_default();
         let pairs = named(&before).into_iter().zip(named(&now));
         pairs.filter(|((_, before), (_, now))| before != now).map(|(_, now)| now).collect()
+    }
+}
+
+/// What the devices at these places call an access, with the state of their divisor latches.
+pub(super) fn name<'a>((places, dlab): (&'a [Place], &[bool]), access: &Access, line: &mut Line<'a>) {
+    let found = place::find(places, access.space(), access.at);
+    if let Some((index, place)) = found.and_then(|index| Some((index, places.get(index)?))) {
+        let dlab = dlab.get(index).is_some_and(|dlab| *dlab);
+        line.device = Some((index, &place.name));
+        line.offset = access.at - place.first;
+        line.register = registers::of_device(place, access.at, access.is_write(), dlab);
+    } else if access.space() == AddressSpace::Pio
+        && let Some((device, register)) = registers::of_port(access.at, access.is_write())
+    {
+        (line.custom, line.register) = (Some(device), Some(register));
+    }
+}
+
+/// Keeps in mind what changes the meaning of later accesses. What was not shown or lost is not known here.
+pub(super) fn follow(places: &[Place], dlab: &mut [bool], access: &Access) {
+    if let Some(index) = place::find(places, access.space(), access.at)
+        && let Some(place) = places.get(index)
+        && place.name == "com1"
+        && access.is_write()
+        && access.at - place.first == registers::LCR
+        && let (Some(value), Some(latch)) = (access.value(), dlab.get_mut(index))
+    {
+        *latch = value & registers::DLAB != 0;
     }
 }
 

@@ -55,6 +55,7 @@ mod json;
 mod kind;
 mod line;
 mod perfetto;
+mod phrase;
 mod place;
 mod registers;
 #[cfg(test)]
@@ -71,6 +72,7 @@ use std::thread::{Builder, JoinHandle};
 
 pub use filter::{Filter, FilterError};
 pub use kind::Kind;
+pub(crate) use phrase::Phrases;
 pub use place::Place;
 pub(crate) use place::{address, find};
 pub use tap::Tap;

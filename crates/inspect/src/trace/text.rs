@@ -190,7 +190,10 @@ impl Render for Text {
         }
         line.to(self.what.behind(line.width));
         match &event.what {
-            What::Access(access) => put_access(line, access, seen),
+            What::Access(access) => {
+                put_access(line, access, seen);
+                put_target(line, seen);
+            }
             What::Other(record) => put_other(line, record),
         }
         if !seen.changed.is_empty() {
@@ -217,6 +220,21 @@ impl Render for Text {
     }
 }
 
+/// What an exit is, as a line has it, without colours; with `target` also what takes it.
+pub(super) fn plain(seen: &Line<'_>, target: bool) -> String {
+    let mut line = Columns::default();
+    match &seen.event.what {
+        What::Access(access) => {
+            put_access(&mut line, access, seen);
+            if target {
+                put_target(&mut line, seen);
+            }
+        }
+        What::Other(record) => put_other(&mut line, record),
+    }
+    line.text
+}
+
 fn put_access(line: &mut Columns, access: &Access, seen: &Line<'_>) {
     let (verb, arrow) = match (access.space(), access.is_write()) {
         (strata_vmm::devices::AddressSpace::Pio, false) => ("in", "->"),
@@ -236,6 +254,9 @@ fn put_access(line: &mut Columns, access: &Access, seen: &Line<'_>) {
     // A register that is known says whether its bytes are text; any other that is written may be a console.
     let is_text = seen.register.map_or(seen.offset == 0 && verb == "out", |register| register.text);
     line.put(style, &format_args!(" {arrow} {}", Data { access, is_text }));
+}
+
+fn put_target(line: &mut Columns, seen: &Line<'_>) {
     if seen.device.or(seen.custom.map(|name| (0, name))).is_some() {
         line.to(line.width + GAP);
         line.put(Style::Magenta, &seen.target().unwrap_or_default());
