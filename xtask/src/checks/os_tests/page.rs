@@ -31,7 +31,7 @@ const CHECKS: &[Check] = &[
         code: 0,
         says: &["test tests::of_nothing ... ok\n", "test of_four ... ok\n", "2 filtered out;"],
     },
-    Check { words: &["test", "--", "--timeout", "1s"], code: 1, says: &["write it before the program"] },
+    Check { words: &["test", "--", "--timeout", "1s"], code: 2, says: &["write it before the program"] },
     Check { words: &["run", "--", "hello"], code: 0, says: &["told \"hello\": 24\n"] },
     Check { words: &["fmt", "--check"], code: 0, says: &[] },
     Check { words: &["clippy", "--all-targets", "--", "--deny=warnings"], code: 0, says: &[] },
