@@ -1,6 +1,8 @@
 //! The operating system outside the workspace (`guests/os`) tests itself with `strata-guest` and `strata-test`: here by cargo, as
 //! its author would, and in the rig by the runner alone.
 
+mod page;
+
 use std::error::Error;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -35,11 +37,12 @@ struct Check {
 /// By cargo.
 const BY_CARGO: &[Check] = &[
     Check { words: &["fmt", "--check"], code: 0, says: &[] },
-    Check { words: &["clippy", "--tests", "--bins", "--", "--deny=warnings"], code: 0, says: &[] },
+    Check { words: &["clippy", "--all-targets", "--", "--deny=warnings"], code: 0, says: &[] },
     Check {
         words: &["test"],
         code: 101,
         says: &[
+            "test frames::tests::a_frame_is_whole ... ok\n",
             "running 10 tests\n",
             "test interrupts::the_clock_ticks ... ok\n",
             "test heap::too_much_is_refused - should panic ... ok\n",
@@ -47,6 +50,12 @@ const BY_CARGO: &[Check] = &[
             "---- fails_to_be_seen_failing stdout ----\ntwo and two are counted\npanicked at PLACE:9:\n",
             "test result: FAILED. 9 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in ",
         ],
+    },
+    Check {
+        // For a name alone cargo builds the library's tests too, whatever the manifest says.
+        words: &["test", "heap"],
+        code: 0,
+        says: &["running 3 tests\n", "test result: ok. 3 passed; 0 failed;", "; 7 filtered out;"],
     },
     Check {
         words: &["test", "--", "--skip", FAILING, "--test-threads", "1", "-q"],
@@ -225,7 +234,7 @@ impl<'a> Project<'a> {
             let about = format!("strata-test {}", check.words.join(" "));
             report.add(self.judge(&about, check, done.status.code(), &done.output));
         }
-        Ok(())
+        page::check(self, report)
     }
 
     /// Cargo as the project's author calls it, with the runner on the path.
