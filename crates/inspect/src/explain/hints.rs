@@ -32,11 +32,12 @@ pub(super) fn of_fault<M: Bytes<GuestAddress>>(
             explanation.hint("EFER.SCE (bit 0), STAR, LSTAR and SFMASK, which switch system calls on");
         }
         Why::Target(TargetError::NonCanonical { target }) => {
-            non_canonical(*target, explanation);
             let bytes = target.to_le_bytes();
             if bytes.iter().all(u8::is_ascii_graphic) {
                 let text = String::from_utf8_lossy(&bytes);
                 explanation.hint(format!("{target:#x} is the text {text:?}: data lies where an address should be"));
+            } else {
+                non_canonical(*target, explanation);
             }
         }
         _ => {}
@@ -177,7 +178,11 @@ pub(super) fn of_delivery(state: &X86State, error: &DeliveryError, explanation: 
         DeliveryError::Push { source_of: StackSource::Tss { field, tss, .. }, .. } => {
             explanation.hint(format!("{field} in {tss}"));
         }
-        DeliveryError::Push { vector, .. } if *vector != Exception::DF.vector => {
+        // The fault itself may have been the stack's.
+        DeliveryError::Push { vector, .. }
+            if *vector != Exception::DF.vector
+                && !explanation.hints.iter().any(|hint| hint.starts_with("the stack: ")) =>
+        {
             explanation.hint(format!("the stack: RSP was {:#x}", state.regs.rsp));
         }
         _ => {}

@@ -9,6 +9,9 @@ use crate::View;
 /// An address of a page table in an entry. SDM 3A table 5-20.
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
+/// The smallest page, the first of which nobody maps who can avoid it.
+const PAGE: u64 = 4096;
+
 /// As far from RSP a push or a call may touch.
 const FRAME: u64 = 64;
 
@@ -31,11 +34,11 @@ pub(super) fn hint<M: Bytes<GuestAddress>>(
         (FaultReason::NotPresent, Some(entry)) => {
             let rsp = view.state().regs.rsp;
             let what = match (virt, walk.kind) {
-                (_, AccessKind::Read | AccessKind::Write) if virt.abs_diff(rsp) <= FRAME => {
+                (_, AccessKind::Read | AccessKind::Write) if rsp >= PAGE && virt.abs_diff(rsp) <= FRAME => {
                     format!("the stack: RSP is {rsp:#x}, and {entry} maps nothing at {virt:#x}")
                 }
-                (..0x1000, AccessKind::Fetch) => format!("the call or jump to {virt:#x}: a null pointer"),
-                (..0x1000, _) => format!("the pointer {virt:#x}: a null pointer, or an offset from one"),
+                (..PAGE, AccessKind::Fetch) => format!("the call or jump to {virt:#x}: a null pointer"),
+                (..PAGE, _) => format!("the pointer {virt:#x}: a null pointer, or an offset from one"),
                 (_, AccessKind::Fetch) => format!("how it came to {virt:#x}: {entry} maps nothing there"),
                 _ => format!("what should be mapped at {virt:#x}: {entry} does not map it"),
             };
@@ -72,7 +75,7 @@ fn reserved(walk: &WalkFault, bits: u64, entry: &str) -> String {
     let is_table = walk.steps.len() < 4 && value & LARGE != 0;
     if is_table && bits & ADDRESS & 0x3fff_ffff != 0 {
         return format!(
-            "{entry}, {value:#x}: a large page begins at a multiple of its size, and these bits are below it"
+            "{entry}, {value:#x}: a large page begins at a multiple of its size, and bits {bits:#x} are below that"
         );
     }
     format!("{entry}, {value:#x}: bits {bits:#x} have to be clear")
@@ -114,7 +117,6 @@ fn unreadable<M: Bytes<GuestAddress>>(view: &View<'_, M>, walk: &WalkFault, entr
 
 /// Where the RAM below an address ends, if all RAM up to there is one piece, to the page.
 fn ram_end<M: Bytes<GuestAddress>>(view: &View<'_, M>, beyond: u64) -> Option<u64> {
-    const PAGE: u64 = 4096;
     let has = |page: u64| view.memory().read_slice(&mut [0], GuestAddress(page * PAGE)).is_ok();
     let (mut low, mut high) = (0, beyond / PAGE);
     if !has(low) || has(high) {
