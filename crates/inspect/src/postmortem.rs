@@ -131,16 +131,11 @@ impl Postmortem {
                 }
             }
         }
-        let exits = match &fatal {
-            Some(found) => {
-                let view = View::new(found.ram().memory(), &found.state);
-                flight::lines_of(&recorder, symbols, &view, &self.places)
-            }
-            None => {
-                let view = View::new(outcome.ram().memory(), &state);
-                flight::lines_of(&recorder, symbols, &view, &self.places)
-            }
+        let view = match fatal.as_deref() {
+            Some(found) => View::new(found.ram().memory(), &found.state),
+            None => View::new(outcome.ram().memory(), &state),
         };
+        let exits = flight::lines_of(&recorder, symbols, &view, &self.places);
         if explanation.is_accusation() {
             explanation
                 .hints

@@ -68,9 +68,9 @@ fn of_control(state: &X86State, error: &ControlError, explanation: &mut Explanat
 
 /// An operand of SSE's.
 fn misaligned(state: &X86State, address: u64, explanation: &mut Explanation) {
-    let rsp = state.regs.rsp;
-    // A local variable lies a few pages from RSP at most; what is elsewhere was not placed by RSP.
+    /// A local variable lies a few pages from RSP at most; what is elsewhere was not placed by RSP.
     const NEAR: u64 = 0x4000;
+    let rsp = state.regs.rsp;
     if address.abs_diff(rsp) <= NEAR && rsp % 16 == 8 && address % 16 == 8 {
         explanation.hint(format!(
             "RSP, {rsp:#x}: it is 8 off a multiple of 16, as it is after a call; compiled code wants a multiple of 16 \

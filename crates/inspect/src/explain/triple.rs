@@ -137,7 +137,7 @@ fn chain<M: Bytes<GuestAddress>>(
             Next::Raises(fault) => {
                 tell_fault(death, &view, &fault, explanation);
                 hints::of_fault(&view, &fault, explanation);
-                round = Some((sink(death, reached, fault.exception), fault.exception));
+                round = Some((sink(death, &reached, fault.exception), fault.exception));
             }
             Next::NoCode { phys, .. } => {
                 explanation.say(format!("there is no handler: there is no RAM at {phys:#x}"));
@@ -153,10 +153,10 @@ fn chain<M: Bytes<GuestAddress>>(
 
 /// A handler that faults at its first instruction is reached again, a frame deeper in the stack, until that is used up: the
 /// state in which its exception is delivered no more, or for the first time if it is another's turn before.
-fn sink<M: Bytes<GuestAddress>>(death: &Death<'_, M>, handler: X86State, exception: Exception) -> X86State {
+fn sink<M: Bytes<GuestAddress>>(death: &Death<'_, M>, handler: &X86State, exception: Exception) -> X86State {
     /// More frames than a stack of 1 MiB has room for.
     const FRAMES: usize = 1 << 15;
-    let mut state = handler;
+    let mut state = *handler;
     for _ in 0..FRAMES {
         let view = View::new(death.view.memory(), &state);
         let Ok(delivered) = deliver(|at| view.word(at), &state, exception) else { return state };
@@ -164,11 +164,11 @@ fn sink<M: Bytes<GuestAddress>>(death: &Death<'_, M>, handler: X86State, excepti
         let again = next.rip() == view.rip()
             && matches!(fault::next(&next), Next::Raises(fault) if fault.exception.vector == exception.vector);
         if !again {
-            return handler;
+            return *handler;
         }
         state = *delivered.state;
     }
-    handler
+    *handler
 }
 
 fn tell_fault<M: Bytes<GuestAddress>>(
