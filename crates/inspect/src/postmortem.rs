@@ -131,11 +131,11 @@ impl Postmortem {
                 }
             }
         }
-        let (ram, state) = match &fatal {
-            Some(found) => (found.ram(), &found.state),
-            None => (outcome.ram(), &state),
+        let view = match fatal.as_deref() {
+            Some(found) => View::new(found.ram().memory(), &found.state),
+            None => View::new(outcome.ram().memory(), &state),
         };
-        let exits = flight::lines_of(&recorder, symbols, &View::new(ram.memory(), state), &self.places);
+        let exits = flight::lines_of(&recorder, symbols, &view, &self.places);
         if explanation.is_accusation() {
             explanation
                 .hints
