@@ -98,8 +98,8 @@ fn masked(output: &str) -> Vec<String> {
 
 fn masked_line(line: &str) -> String {
     // RFLAGS.RF and CR2: a host that keeps nothing of a dead processor shows what they were before the fault, another after it.
-    if line.contains(" flg ") {
-        return "rip, flg, cr2, cr3".into();
+    if line.contains("  cr2 ") {
+        return "rip, cr2, cr3, rflags".into();
     }
     if line.contains("shutdown") {
         return "shutdown".into();
