@@ -120,54 +120,12 @@ impl std::fmt::Display for Line {
 /// are, are left out.
 pub fn changed(before: &Registers, now: &Registers) -> String {
     let mut text = String::new();
-    for ((name, old), (_, new)) in general(before).into_iter().zip(general(now)) {
+    for ((name, old), (_, new)) in before.general().into_iter().zip(now.general()) {
         if old != new {
             let _ = write!(text, " {name}={new:#x}");
         }
     }
     text
-}
-
-/// The general-purpose registers by name.
-pub(crate) fn general(registers: &Registers) -> [(&'static str, u64); 16] {
-    let &Registers {
-        rax,
-        rbx,
-        rcx,
-        rdx,
-        rsi,
-        rdi,
-        rsp,
-        rbp,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
-        rip: _,
-        rflags: _,
-    } = registers;
-    [
-        ("rax", rax),
-        ("rbx", rbx),
-        ("rcx", rcx),
-        ("rdx", rdx),
-        ("rsi", rsi),
-        ("rdi", rdi),
-        ("rsp", rsp),
-        ("rbp", rbp),
-        ("r8", r8),
-        ("r9", r9),
-        ("r10", r10),
-        ("r11", r11),
-        ("r12", r12),
-        ("r13", r13),
-        ("r14", r14),
-        ("r15", r15),
-    ]
 }
 
 #[cfg(test)]

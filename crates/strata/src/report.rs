@@ -153,33 +153,17 @@ fn details(stop: &Stop) -> BTreeMap<&'static str, serde_json::Value> {
 }
 
 fn registers(state: &X86State) -> BTreeMap<&'static str, String> {
-    let regs = &state.regs;
-    let values = [
-        ("rax", regs.rax),
-        ("rbx", regs.rbx),
-        ("rcx", regs.rcx),
-        ("rdx", regs.rdx),
-        ("rsi", regs.rsi),
-        ("rdi", regs.rdi),
-        ("rbp", regs.rbp),
-        ("rsp", regs.rsp),
-        ("r8", regs.r8),
-        ("r9", regs.r9),
-        ("r10", regs.r10),
-        ("r11", regs.r11),
-        ("r12", regs.r12),
-        ("r13", regs.r13),
-        ("r14", regs.r14),
-        ("r15", regs.r15),
-        ("rip", regs.rip),
-        ("rflags", regs.rflags.bits()),
+    let others = [
+        ("rip", state.regs.rip),
+        ("rflags", state.regs.rflags.bits()),
         ("cr0", state.cr0.bits()),
         ("cr2", state.cr2),
         ("cr3", state.cr3),
         ("cr4", state.cr4.bits()),
         ("efer", state.efer.bits()),
     ];
-    values.into_iter().map(|(name, value)| (name, hex(value))).collect()
+    let values = state.regs.general().into_iter().chain(others);
+    values.map(|(name, value)| (name, hex(value))).collect()
 }
 
 /// Standard output, and a copy of what went there if a report is to hold it.

@@ -42,6 +42,31 @@ impl Default for Registers {
     }
 }
 
+impl Registers {
+    /// The general-purpose registers by name, without RIP and RFLAGS.
+    pub const fn general(&self) -> [(&'static str, u64); 16] {
+        let &Self { rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15, .. } = self;
+        [
+            ("rax", rax),
+            ("rbx", rbx),
+            ("rcx", rcx),
+            ("rdx", rdx),
+            ("rsi", rsi),
+            ("rdi", rdi),
+            ("rsp", rsp),
+            ("rbp", rbp),
+            ("r8", r8),
+            ("r9", r9),
+            ("r10", r10),
+            ("r11", r11),
+            ("r12", r12),
+            ("r13", r13),
+            ("r14", r14),
+            ("r15", r15),
+        ]
+    }
+}
+
 /// GDTR or IDTR. SDM 3A 2.4.1, 2.4.3; APM 2 4.6.2, 4.6.6.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TableRegister {

@@ -4,12 +4,10 @@ use std::fmt::Write as _;
 
 use strata_cpu::{Mode, X86State};
 
-use crate::flight;
-
 /// The general registers, RIP, RFLAGS, CR2 and CR3, in columns; four to a line in 64-bit mode, eight registers in all in the
 /// other modes, which have no more.
 pub(super) fn lines(state: &X86State) -> Vec<String> {
-    let general = flight::general(&state.regs);
+    let general = state.regs.general();
     let is_long = state.mode() == Mode::Long64;
     let (count, digits) = if is_long { (16, 16) } else { (8, 8) };
     let rest = [("rip", state.regs.rip), ("cr2", state.cr2), ("cr3", state.cr3)];

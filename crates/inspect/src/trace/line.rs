@@ -121,7 +121,7 @@ impl<M: Bytes<GuestAddress>> Reader<M> {
             self.last.resize(vcpu + 1, Registers::default());
         }
         let before = self.last.get_mut(vcpu).map(|last| std::mem::replace(last, now)).unwrap_or_default();
-        let pairs = named(&before).into_iter().zip(named(&now));
+        let pairs = named(&before).zip(named(&now));
         pairs.filter(|((_, before), (_, now))| before != now).map(|(_, now)| now).collect()
     }
 }
@@ -159,25 +159,7 @@ const STATUS: RFlags =
     RFlags::CF.union(RFlags::PF).union(RFlags::AF).union(RFlags::ZF).union(RFlags::SF).union(RFlags::OF);
 
 /// The registers in the order in which they are shown. Of RFLAGS those that a compiler does not change all the time.
-fn named(registers: &Registers) -> [(&'static str, u64); 17] {
-    let r = registers;
-    [
-        ("rax", r.rax),
-        ("rbx", r.rbx),
-        ("rcx", r.rcx),
-        ("rdx", r.rdx),
-        ("rsi", r.rsi),
-        ("rdi", r.rdi),
-        ("rbp", r.rbp),
-        ("rsp", r.rsp),
-        ("r8", r.r8),
-        ("r9", r.r9),
-        ("r10", r.r10),
-        ("r11", r.r11),
-        ("r12", r.r12),
-        ("r13", r.r13),
-        ("r14", r.r14),
-        ("r15", r.r15),
-        ("rflags", r.rflags.difference(STATUS).bits()),
-    ]
+fn named(registers: &Registers) -> impl Iterator<Item = (&'static str, u64)> {
+    let flags = ("rflags", registers.rflags.difference(STATUS).bits());
+    registers.general().into_iter().chain([flags])
 }
