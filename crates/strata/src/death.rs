@@ -85,7 +85,12 @@ impl<'a> Case<'a> {
 
     /// What a vCPU is watched by, unless the user wants nothing.
     pub(crate) fn flight(&self) -> Option<Flight> {
-        (!self.options.inspect.no_recorder).then(|| Flight::of(self.config))
+        let flight = || {
+            let flight = Flight::of(self.config);
+            // A debugger's stops are exits too, which a replay does not have.
+            if self.options.inspect.gdb.is_some() { flight.without_input() } else { flight }
+        };
+        (!self.options.inspect.no_recorder).then(flight)
     }
 
     /// Looks at a machine that has ended, and draws its map if that is wanted. Where its end says little, its vCPU is

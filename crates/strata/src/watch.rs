@@ -39,6 +39,11 @@ impl Flight {
         Self { recorder: FlightRecorder::default(), input, can_be_replayed }
     }
 
+    /// One that does not keep what a replay needs.
+    pub(crate) fn without_input(self) -> Self {
+        Self { input: InputLog::closed(), can_be_replayed: false, ..self }
+    }
+
     pub(crate) fn watched(&self) -> postmortem::Watched<'_> {
         postmortem::Watched {
             recorder: Some(&self.recorder),

@@ -112,16 +112,17 @@ impl RunPage {
     #[allow(clippy::inline_always, reason = "an exit is a large value, best never made: see `vcpu::run`")]
     #[inline(always)]
     pub(super) fn exit(&mut self) -> (Exit<'_>, Synced<'_>) {
+        let (page, sync) = (self.page, self.sync);
+        let exit = self.reason_and_data();
         // SAFETY: fields of the mapped page, apart from all that an exit borrows; the kernel writes them in `KVM_RUN`
         // only, for which this borrow has to end. `Registers` lies in memory as `kvm_regs` does (see `SAME`), and any
         // bits are valid in it.
         let (general, system) = unsafe {
-            let regs = addr_of!((*self.page.as_ptr()).s.regs);
+            let regs = addr_of!((*page.as_ptr()).s.regs);
             (&*addr_of!((*regs).regs).cast::<Registers>(), &*addr_of!((*regs).sregs))
         };
         // Zeroes where the kernel was not asked for them.
-        let synced = Synced::new(Some(general), (self.sync == Sync::All).then_some(system));
-        (self.reason_and_data(), synced)
+        (exit, Synced::new(Some(general), (sync == Sync::All).then_some(system)))
     }
 
     #[allow(clippy::inline_always, reason = "as for `exit`")]

@@ -65,8 +65,6 @@ impl Tracer for InputLog {
         match exit {
             Exit::PioRead { data, .. } => self.keep(data),
             Exit::MmioRead { data, .. } => self.keep(data),
-            // A debugger's, which a replay does not have.
-            Exit::Debug(_) => self.exits -= 1,
             _ => {}
         }
     }
