@@ -1,5 +1,5 @@
-//! Watches a guest: `watch CONFIG.toml IMAGE [text|json|perfetto] [FILTER]`. The trace goes to standard error, statistics
-//! and the folded stacks of a profile to standard output.
+//! Watches a guest: `watch [CONFIG.toml IMAGE [text|json|perfetto] [FILTER]]`; without arguments, one that says a letter. The
+//! trace goes to standard error, statistics and the folded stacks of a profile to standard output.
 
 use std::error::Error;
 use std::io::{IsTerminal, stderr};
@@ -13,17 +13,21 @@ use strata_vmm::{Config, Machine};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let (Some(config), Some(image)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: watch CONFIG.toml IMAGE [text|json|perfetto] [FILTER]".into());
+    let (config, image) = match (arguments.next(), arguments.next()) {
+        (Some(config), Some(image)) => (std::fs::read_to_string(config)?, std::fs::read(image)?),
+        // mov dx, 0x3f8; mov al, 'H'; out dx, al; hlt
+        (None, _) => {
+            ("mode = \"real16\"\nmemory.size = \"64K\"".into(), b"\xba\xf8\x03\xb0H\xee\xf4".to_vec())
+        }
+        _ => return Err("usage: watch [CONFIG.toml IMAGE [text|json|perfetto] [FILTER]]".into()),
     };
     let format = match arguments.next().map_or(Ok(Format::default()), |name| name.parse())? {
         Format::Text { .. } => Format::Text { colour: stderr().is_terminal() },
         format => format,
     };
     let filter = arguments.next().unwrap_or_default().parse()?;
-    let image = std::fs::read(image)?;
     let symbols = Some(Arc::new(Symbols::read(&image)?)).filter(|symbols| !symbols.is_empty());
-    let config = Config::from_toml(&std::fs::read_to_string(config)?)?;
+    let config = Config::from_toml(&config)?;
     let machine = Machine::builder(config).image(image).console(std::io::stdout()).build()?;
     let guest = Guest {
         memory: machine.ram().memory().clone(),
@@ -45,7 +49,5 @@ fn main() -> Result<(), Box<dyn Error>> {
         all.merge(&vcpu.tracer.1.0);
     }
     println!("{}\n{}", stats.report(), all.folded(Weight::HostTime, symbols.as_deref()).join("\n"));
-    #[cfg(feature = "flamegraph")]
-    all.flamegraph(Weight::Exits, symbols.as_deref(), std::fs::File::create("exits.svg")?)?;
     Ok(())
 }
