@@ -66,7 +66,7 @@ mod tests {
         let (memory, state) = (memory(b"\xf4"), X86State::protected(0x7000, 0));
         assert_eq!(next(&memory, &state, None).as_deref(), Some("hlt"));
         let mut file = Cursor::new(Vec::new());
-        core::write(&mut file, &memory, &[state], Addresses::Physical).unwrap();
+        core::write(&mut file, &memory, &[state], Addresses::Physical, None).unwrap();
         assert!(file.into_inner().starts_with(b"\x7fELF"));
     }
 
